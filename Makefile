@@ -1,0 +1,39 @@
+# Everything starts from Python 3.10+ and make: `make demo`, `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+DEMO ?= demo
+BUNDLE ?= bundle
+PORT ?= 8000
+# `make test SLOW=--slow` also runs the tests that take more than a few seconds.
+SLOW ?=
+
+.PHONY: demo test lint serve clean
+
+demo: $(VENV)/.installed
+	$(BIN)/python scripts/demo.py --out $(DEMO)
+
+test: $(VENV)/.installed-test
+	$(BIN)/python -m pytest $(SLOW)
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+serve: $(VENV)/.installed
+	$(BIN)/python -m service --bundle $(BUNDLE) --port $(PORT)
+
+clean:
+	rm -rf $(VENV) $(DEMO) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or newer is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 10) else None'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed $(VENV)/.installed-test $(VENV)/.installed-dev: $(VENV)/.installed%: $(VENV)/bin/python setup.cfg pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.$(EXTRA)'
+	touch $@
+
+$(VENV)/.installed-test: EXTRA := [test]
+$(VENV)/.installed-dev: EXTRA := [test,dev]

@@ -1,0 +1,103 @@
+"""Embed a folder of images with a frozen network, once: images -> features.h5."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.argument("images", type=click.Path(path_type=Path))
+@click.option(
+    "--out", "-o", type=click.Path(path_type=Path), default=Path("features.h5"), show_default=True,
+    help="Feature file to write; one that exists is added to.",
+)  # fmt: skip
+@click.option(
+    "--network", type=click.Choice(["inception_v3", "vgg16"]), default="inception_v3",
+    show_default=True, help="Frozen network.",
+)  # fmt: skip
+@click.option(
+    "--weights", default="imagenet", show_default=True, metavar="imagenet|untrained|PATH",
+    help="Its weights: Keras' own ImageNet file, fetched once; random ones, for trials only; "
+    "or a Keras weights file of the network without its top.",
+)  # fmt: skip
+@click.option(
+    "--size", type=click.IntRange(min=1), metavar="PIXELS",
+    help="Side of the network's input; by default what it was trained on (299 or 224).",
+)  # fmt: skip
+@click.option(
+    "--labels", "tables", multiple=True, type=click.Path(path_type=Path), metavar="CSV",
+    help="Table of labels, instead of class folders; may be given several times.",
+)  # fmt: skip
+@click.option(
+    "--id-column", metavar="NAME", help="Its column of image names; by default found by itself."
+)
+@click.option(
+    "--label-column", "label_columns", multiple=True, metavar="NAME",
+    help="Its column of class names, or of 0 and 1; several for one-hot columns "
+    "(default: all columns of 0 and 1).",
+)  # fmt: skip
+@click.option("--split-column", metavar="NAME", help="Its column of train, valid or test.")
+@click.option(
+    "--group-column", metavar="NAME",
+    help="Its column of what must not be torn apart, such as the patient or the lesion.",
+)  # fmt: skip
+@click.option(
+    "--dtype", type=click.Choice(["float32", "float16"]),
+    help="How embeddings are stored; float16 takes half the space.  [default: float32]",
+)  # fmt: skip
+@click.option("--prune", is_flag=True, help="Drop embeddings of images that are no longer there.")
+@click.option("--strict", is_flag=True, help="Fail if any image could not be read.")
+def main(
+    images: Path,
+    out: Path,
+    network: str,
+    weights: str,
+    size: int | None,
+    tables: tuple[Path, ...],
+    id_column: str | None,
+    label_columns: tuple[str, ...],
+    split_column: str | None,
+    group_column: str | None,
+    dtype: str | None,
+    prune: bool,
+    strict: bool,
+) -> None:
+    """Embed the images below the folder IMAGES and keep the embeddings in a feature file.
+
+    IMAGES is laid out as SPLIT/CLASS/image or CLASS/image, or is any folder with --labels.
+    Run again, only images that are new cost anything; an interrupted run goes on where it was.
+    """
+    from features.console import Progress, report_extraction
+    from features.dataset import find_images
+    from features.errors import LesionError
+    from features.extraction import extract
+    from features.extractor import load_extractor
+    from features.labels import LabelTable
+
+    try:
+        found = find_images(
+            images,
+            [
+                LabelTable(table, id_column, label_columns, split_column, group_column)
+                for table in tables
+            ],
+        )
+        extractor = load_extractor(network, weights, input_size=size)
+        with Progress() as progress:
+            outcome = extract(
+                found, extractor, out, dtype=dtype, prune=prune, progress=progress.update
+            )
+    except LesionError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("stopped: what was embedded is kept, the same command goes on from there")
+    report_extraction(found, extractor.spec, outcome, out)
+    if strict and outcome.failures:
+        sys.exit(f"error: {len(outcome.failures)} images could not be read (--strict)")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Everything from image files to the cached embeddings."""

@@ -1,0 +1,280 @@
+"""The streaming loop: hash, decode, infer, write; resumed where it was left."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final, TypeVar
+
+import numpy as np
+
+from features.blocks import FeatureWriter, Size, require_writable
+from features.cache import Embeddings, Failure, Features, Items
+from features.dataset import Dataset, Item
+from features.errors import UnreadableImage
+from features.extractor import Extractor
+from features.images import Decoded, Pixels, decode
+
+__all__ = ["Outcome", "extract"]
+
+# Every pass has the same number of rows, so that an embedding never depends on its neighbours.
+_BATCH: Final = 32
+_BLOCK: Final = 4 * _BATCH
+_DECODED_AHEAD: Final = 2 * _BATCH
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run did.
+
+    Parameters
+    ----------
+    images : int
+        Image files found.
+    embedded : int
+        Distinct images that went through the network in this run.
+    known : int
+        Image files whose embedding was there before, or is shared with another file.
+    kept : int
+        Embeddings of files that are no longer there.
+    failures : tuple of Failure
+    """
+
+    images: int
+    embedded: int
+    known: int
+    kept: int
+    failures: tuple[Failure, ...]
+
+
+@dataclass(frozen=True)
+class _File:
+    item: Item
+    sha256: str
+
+
+def extract(
+    dataset: Dataset,
+    extractor: Extractor,
+    out: str | Path,
+    *,
+    dtype: str | None = None,
+    prune: bool = False,
+    progress: Callable[[int, int], object] = lambda done, total: None,
+) -> Outcome:
+    """Embed every image of a data set that the feature file does not hold yet.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    extractor : Extractor
+    out : str or Path
+        The feature file; added to if it exists.
+    dtype : {"float32", "float16"}, optional
+        How embeddings are stored; by default as the file has them, ``"float32"`` in a new one.
+    prune : bool, optional
+        Drop embeddings of files that are no longer there.
+    progress : callable, optional
+        Told how many images of how many went through, first with zero.
+
+    Returns
+    -------
+    Outcome
+
+    Raises
+    ------
+    CacheMismatch
+        If the file was made by another extractor.
+    CacheError
+        If the file can't be read or written.
+    WeightsError
+        If the weights don't fit the network.
+    """
+    path = Path(out)
+    require_writable(path)
+    with (
+        FeatureWriter(path, extractor.spec, dtype) as writer,
+        ThreadPoolExecutor(os.cpu_count()) as pool,
+    ):
+        files, failures = _hash_all(dataset, pool)
+        faults = {failure.sha256: failure for failure in writer.known_failures()}
+        distinct = {file.sha256: file for file in reversed(files)}
+        todo = [
+            file
+            for file in files
+            if distinct[file.sha256] is file
+            and file.sha256 not in writer
+            and file.sha256 not in faults
+        ]
+        before = len(writer)
+        for failure in _embed_all(todo, dataset.root, extractor, writer, pool, progress):
+            if failure.sha256:
+                faults[failure.sha256] = failure
+            else:
+                failures.append(failure)
+        failures += [
+            replace(faults[file.sha256], path=file.item.path)
+            for file in files
+            if file.sha256 in faults
+        ]
+        kept = [] if prune else sorted(writer.hashes() - distinct.keys())
+        embedded = len(writer) - before
+        result = _describe(dataset, extractor, files, failures, kept, writer)
+        writer.join(result)
+    return Outcome(
+        images=len(dataset.items),
+        embedded=embedded,
+        known=len(dataset.items) - len(failures) - embedded,
+        kept=len(kept),
+        failures=result.failures,
+    )
+
+
+def _hash_all(dataset: Dataset, pool: ThreadPoolExecutor) -> tuple[list[_File], list[Failure]]:
+    files, failures = [], []
+    for item, found in zip(
+        dataset.items,
+        pool.map(lambda item: _hash(dataset.root / item.path), dataset.items),
+        strict=True,
+    ):
+        if isinstance(found, UnreadableImage):
+            failures.append(Failure("", item.path, found.code, str(found)))
+        else:
+            files.append(_File(item, found))
+    return files, failures
+
+
+def _hash(path: Path) -> str | UnreadableImage:
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.sha256()
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        return UnreadableImage("unreadable", f"the file can't be read ({error.strerror})")
+    return digest.hexdigest()
+
+
+def _embed_all(
+    todo: Sequence[_File],
+    root: Path,
+    extractor: Extractor,
+    writer: FeatureWriter,
+    pool: ThreadPoolExecutor,
+    progress: Callable[[int, int], object],
+) -> Iterator[Failure]:
+    """Embed and write all, block by block; give what failed."""
+    if not todo:
+        return
+    extractor.prepare()
+    progress(0, len(todo))
+    size = extractor.spec.input_size
+    hashes: list[str] = []
+    decoded: list[Decoded] = []
+    embeddings: list[Embeddings] = []
+    waiting = 0
+    read = _ahead(pool, lambda file: _decode(root, file, size), todo, _DECODED_AHEAD)
+    for done, (file, found) in enumerate(read, start=1):
+        if isinstance(found, Failure):
+            yield found
+        else:
+            hashes.append(file.sha256)
+            decoded.append(found)
+            waiting += 1
+        last = done == len(todo)
+        if waiting == _BATCH or (last and waiting):
+            embeddings.append(_embed(extractor, [image.pixels for image in decoded[-waiting:]]))
+            # The size is all that is needed of a decoded image from here on.
+            decoded[-waiting:] = [
+                replace(image, pixels=np.empty(0, np.uint8)) for image in decoded[-waiting:]
+            ]
+            waiting = 0
+        if hashes and not waiting and (last or len(hashes) >= _BLOCK):
+            sizes = [Size(image.width, image.height) for image in decoded]
+            writer.append(hashes, sizes, np.concatenate(embeddings))
+            hashes, decoded, embeddings = [], [], []
+        if last or not waiting:
+            progress(done, len(todo))
+
+
+def _embed(extractor: Extractor, pixels: Sequence[Pixels]) -> Embeddings:
+    batch = np.zeros((_BATCH, *pixels[0].shape), np.uint8)
+    batch[: len(pixels)] = pixels
+    return extractor.embed(batch)[: len(pixels)]
+
+
+def _decode(root: Path, file: _File, size: int) -> Decoded | Failure:
+    path = file.item.path
+    try:
+        data = (root / path).read_bytes()
+    except OSError as error:
+        return Failure("", path, "unreadable", f"the file can't be read ({error.strerror})")
+    if hashlib.sha256(data).hexdigest() != file.sha256:
+        return Failure("", path, "unreadable", "the file changed during the run: run again")
+    try:
+        return decode(data, size)
+    except UnreadableImage as error:
+        return Failure(file.sha256, path, error.code, str(error))
+
+
+def _ahead(
+    pool: ThreadPoolExecutor, work: Callable[[T], R], todo: Iterable[T], limit: int
+) -> Iterator[tuple[T, R]]:
+    """Work on `todo` in threads, at most `limit` ahead of what is taken; order is kept."""
+    queue: deque[tuple[T, Future[R]]] = deque()
+    try:
+        for entry in todo:
+            queue.append((entry, pool.submit(work, entry)))
+            if len(queue) >= limit:
+                first, future = queue.popleft()
+                yield first, future.result()
+        while queue:
+            first, future = queue.popleft()
+            yield first, future.result()
+    finally:
+        for _, future in queue:
+            future.cancel()
+
+
+def _describe(
+    dataset: Dataset,
+    extractor: Extractor,
+    files: Sequence[_File],
+    failures: Sequence[Failure],
+    kept: Sequence[str],
+    writer: FeatureWriter,
+) -> Features:
+    rows: dict[str, int] = {}
+    embedded = [file for file in files if file.sha256 in writer]
+    entries = [(file.sha256, file.item) for file in embedded]
+    entries += [(sha256, Item(path="")) for sha256 in kept]
+    items = Items.from_rows(
+        (
+            rows.setdefault(sha256, len(rows)),
+            sha256,
+            item.path,
+            item.label,
+            item.split,
+            item.group,
+            writer.size(sha256).width,
+            writer.size(sha256).height,
+        )
+        for sha256, item in entries
+    )
+    return Features(
+        spec=extractor.spec,
+        embeddings=np.empty((0, extractor.spec.dim), np.float32),
+        items=items,
+        failures=tuple(sorted(failures, key=lambda failure: failure.path)),
+        synthetic=dataset.synthetic,
+        images=str(dataset.root.resolve()),
+        weights_path=str(extractor.weights_path or ""),
+    )

@@ -1,0 +1,257 @@
+"""One image file to the pixels a network sees: the only decoder, used to train and to serve."""
+
+from __future__ import annotations
+
+import functools
+import io
+import struct
+import warnings
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from PIL import ExifTags, Image, ImageCms, ImageFile, UnidentifiedImageError
+
+from features.errors import UnreadableImage
+
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "MAX_PIXELS",
+    "PIXELS_VERSION",
+    "Decoded",
+    "Pixels",
+    "decode",
+    "load_pixels",
+]
+
+# Part of every fingerprint: raise it whenever any image may give other pixels than before.
+PIXELS_VERSION: Final = 1
+MAX_PIXELS: Final = 89_000_000
+
+IMAGE_SUFFIXES: Final = frozenset(
+    f".{ending}"
+    for ending in (
+        *("jpg", "jpeg", "jpe", "jfif", "png", "tif", "tiff", "bmp", "webp", "gif"),
+        *("ppm", "pgm", "avif", "jp2", "j2k", "heic", "heif", "dcm"),
+    )
+)
+_FORMATS: Final = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF", "PPM", "AVIF", "JPEG2000")
+# What Pillow and its codecs are known to raise on damaged files, besides its own two errors.
+_DAMAGE: Final = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    EOFError,
+    RuntimeError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+)
+_TURNS: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# LittleCMS keeps the last pixel in a transform, which threads must not share.
+_CMS_NO_CACHE: Final = ImageCms.Flags.NOCACHE
+
+Pixels = npt.NDArray[np.uint8]
+
+# What these warn of is dealt with below: too large a picture is refused, odd metadata left out.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """An image as the network sees it, and how large it was.
+
+    Parameters
+    ----------
+    pixels : ndarray of uint8, shape (size, size, 3)
+        sRGB.
+    width, height : int
+        Of the original in pixels, upright.
+    """
+
+    pixels: Pixels
+    width: int
+    height: int
+
+
+def load_pixels(source: str | Path | bytes, size: int) -> Pixels:
+    """Read an image as a square of sRGB pixels.
+
+    The image is turned upright by its EXIF orientation, laid over white where it is transparent,
+    converted from its colour profile to sRGB, and squashed to the square (bilinear, antialiased).
+    Of an animation the first frame is taken.
+
+    Parameters
+    ----------
+    source : str, Path or bytes
+        A file, or a file's content.
+    size : int
+        Side of the square in pixels.
+
+    Returns
+    -------
+    ndarray of uint8, shape (size, size, 3)
+
+    Raises
+    ------
+    UnreadableImage
+        With a reason that a person understands.
+
+    Examples
+    --------
+    >>> import io
+    >>> from PIL import Image
+    >>> file = io.BytesIO()
+    >>> Image.new("RGB", (640, 480), (200, 120, 90)).save(file, "PNG")
+    >>> load_pixels(file.getvalue(), 299)[0, 0].tolist()
+    [200, 120, 90]
+    """
+    return decode(source, size).pixels
+
+
+def decode(source: str | Path | bytes, size: int) -> Decoded:
+    """Read an image as `load_pixels` does, and tell its original size.
+
+    Raises
+    ------
+    UnreadableImage
+        With a reason that a person understands.
+    """
+    data = source if isinstance(source, bytes) else _read(Path(source))
+    if not data:
+        raise UnreadableImage("empty", "the file is empty: copy or export it again")
+    try:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+            width, height = image.size
+            _require_size(width, height)
+            # Below twice the target the JPEG decoder's own scaling would be seen in the result.
+            image.draft(None, (2 * size, 2 * size))
+            image.load()
+            orientation = _orientation(image)
+            pixels = _to_square(image, size)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise _too_large() from error
+    except UnidentifiedImageError as error:
+        raise _unidentified(data) from error
+    except _DAMAGE as error:
+        raise _damaged(error) from error
+    turn = _TURNS.get(orientation)
+    if turn is not None:
+        pixels = pixels.transpose(turn)
+        if orientation >= 5:
+            width, height = height, width
+    return Decoded(np.asarray(pixels, dtype=np.uint8), width, height)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UnreadableImage("unreadable", f"the file can't be read ({error.strerror})") from error
+
+
+def _require_size(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise _too_large(f"{width} x {height} pixels are more")
+
+
+def _too_large(got: str = "the image has more pixels") -> UnreadableImage:
+    limit = f"{MAX_PIXELS // 1_000_000} megapixels"
+    return UnreadableImage("too_large", f"{got} than the {limit} allowed: scale it down")
+
+
+def _unidentified(data: bytes) -> UnreadableImage:
+    known = {
+        "DICOM": data[128:132] == b"DICM",
+        "HEIF": data[4:8] == b"ftyp"
+        and data[8:12] in {b"heic", b"heix", b"mif1", b"msf1", b"hevc"},
+        "PDF": data.startswith(b"%PDF"),
+        "SVG": b"<svg" in data[:1000],
+    }
+    for name, found in known.items():
+        if found:
+            return UnreadableImage(
+                "unsupported",
+                f"the file is {name}, which isn't supported: export it as JPEG or PNG",
+            )
+    return UnreadableImage("not_an_image", "the file is not an image, or its header is damaged")
+
+
+def _damaged(error: BaseException) -> UnreadableImage:
+    if isinstance(error, UnreadableImage):
+        return error
+    if "truncated" in str(error).lower() or isinstance(error, EOFError):
+        return UnreadableImage(
+            "truncated", "the image is truncated: its end is missing, copy it again"
+        )
+    return UnreadableImage("unreadable", f"the image is damaged ({error or type(error).__name__})")
+
+
+def _orientation(image: ImageFile.ImageFile) -> int:
+    try:
+        value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except _DAMAGE:
+        # A picture with unreadable EXIF data is shown as it lies by every viewer.
+        return 1
+    return value if isinstance(value, int) else 1
+
+
+def _to_square(image: Image.Image, size: int) -> Image.Image:
+    profile = image.info.get("icc_profile")
+    if image.mode in {"I", "F"} or image.mode.startswith("I;"):
+        image = _to_eight_bits(image)
+    if image.has_transparency_data:
+        over = image.convert("RGBA")
+        image = Image.new("RGBA", over.size, "white")
+        image.alpha_composite(over)
+        image = image.convert("RGB")
+    elif image.mode not in {"RGB", "L", "CMYK", "LAB"}:
+        image = image.convert("RGB")
+    image = image.resize((size, size), Image.Resampling.BILINEAR)
+    if profile:
+        image = _to_srgb(image, profile)
+    return image.convert("RGB")
+
+
+def _to_eight_bits(image: Image.Image) -> Image.Image:
+    if image.mode == "F":
+        raise UnreadableImage(
+            "unsupported", "the pixels are floating-point numbers: export it as 8-bit JPEG or PNG"
+        )
+    levels = np.asarray(image).astype(np.int64)
+    if levels.max(initial=0) > 255:
+        levels = (np.clip(levels, 0, 65535) + 128) // 257
+    return Image.fromarray(levels.clip(0, 255).astype(np.uint8))
+
+
+def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
+    try:
+        transform = _srgb_transform(profile, image.mode)
+        return image if transform is None else transform.apply(image)
+    except (ImageCms.PyCMSError, ValueError, OSError):
+        # Viewers show a picture with a broken or ill-fitting profile as if it had none.
+        return image
+
+
+@functools.lru_cache(maxsize=16)
+def _srgb_transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+    source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+    if mode == "RGB" and "srgb" in ImageCms.getProfileDescription(source).lower():
+        return None
+    target = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+    return ImageCms.ImageCmsTransform(source, target, mode, "RGB", flags=_CMS_NO_CACHE)

@@ -1,0 +1,242 @@
+"""The frozen networks: input size, preprocessing, layers, and where their weights come from."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final, Literal
+
+from features.errors import WeightsError
+
+__all__ = ["NETWORKS", "Network", "Weights", "build_network", "file_sha256", "resolve_weights"]
+
+_DOWNLOADS: Final = "https://storage.googleapis.com/tensorflow/keras-applications"
+_PATIENCE_SECONDS: Final = 5
+_IMAGENET_BGR: Final = (103.939, 116.779, 123.68)
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network of Keras Applications, without its classification top.
+
+    Parameters
+    ----------
+    name : str
+    keras_name : str
+        Its name in `keras.applications`.
+    input_size, smallest_input : int
+        Side of the square it was trained on, and the least it can take, in pixels.
+    preprocess : {"scale", "caffe"}
+        What it was trained on: pixels scaled to -1 … 1 in RGB order, or BGR less the mean colour
+        of ImageNet.
+    layer : str
+        The last layer, whose positions are averaged.
+    dim : int
+        Channels of that layer.
+    file, md5 : str
+        Keras' own ImageNet weights file.
+    untrained_sha256 : str
+        Hash of the untrained weights, the same on every machine.
+    """
+
+    name: str
+    keras_name: str
+    input_size: int
+    smallest_input: int
+    preprocess: Literal["scale", "caffe"]
+    layer: str
+    dim: int
+    file: str
+    md5: str
+    untrained_sha256: str
+
+    @property
+    def url(self) -> str:
+        """Where Keras' ImageNet weights are fetched from."""
+        return f"{_DOWNLOADS}/{self.name}/{self.file}"
+
+
+NETWORKS: Final = MappingProxyType(
+    {
+        "inception_v3": Network(
+            name="inception_v3",
+            keras_name="InceptionV3",
+            input_size=299,
+            smallest_input=75,
+            preprocess="scale",
+            layer="mixed10",
+            dim=2048,
+            file="inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5",
+            md5="bcbd6486424b2319ff4ef7d526e38f63",
+            untrained_sha256="bb583c74b1c6f2fa1044a760cd25174d99a279079f04d3a56c7dd6a72afc0557",
+        ),
+        "vgg16": Network(
+            name="vgg16",
+            keras_name="VGG16",
+            input_size=224,
+            smallest_input=32,
+            preprocess="caffe",
+            layer="block5_pool",
+            dim=512,
+            file="vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
+            md5="6d6bbae143d832006294945121d1f1fc",
+            untrained_sha256="034b3740861fe7aa17f7bad28b744323c7722882dfcc61546a7a6eb2c24aec9e",
+        ),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Where a network's weights come from.
+
+    Parameters
+    ----------
+    kind : {"pretrained", "untrained"}
+    sha256 : str
+        Of the file, or of the untrained values.
+    path : Path or None
+        None if untrained.
+    """
+
+    kind: Literal["pretrained", "untrained"]
+    sha256: str
+    path: Path | None
+
+
+def resolve_weights(network: Network, source: str | Path) -> Weights:
+    """Find the weights that a user asked for; no network is built yet.
+
+    Parameters
+    ----------
+    network : Network
+    source : {"imagenet", "untrained"} or path
+        ``"imagenet"`` is Keras' own file, fetched once; a path is a weights file for the network
+        without its top.
+
+    Returns
+    -------
+    Weights
+
+    Raises
+    ------
+    WeightsError
+        If the file is missing or can't be fetched.
+    """
+    if source == "untrained":
+        return Weights("untrained", network.untrained_sha256, None)
+    path = _fetch_imagenet(network) if source == "imagenet" else Path(source)
+    if not path.is_file():
+        raise WeightsError(
+            f"there is no weights file {path}: "
+            "give `imagenet`, `untrained` or the path of a Keras weights file"
+        )
+    return Weights("pretrained", file_sha256(path), path.resolve())
+
+
+def file_sha256(path: Path) -> str:
+    """Hash a file's bytes."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def keras_folder() -> Path:
+    """Where Keras keeps the weights that it fetched."""
+    return Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "models"
+
+
+def _fetch_imagenet(network: Network) -> Path:
+    folder = keras_folder()
+    if (folder / network.file).is_file():
+        return folder / network.file
+    import pooch
+    import requests
+
+    fetch = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=_PATIENCE_SECONDS)
+    try:
+        return Path(
+            pooch.retrieve(
+                network.url, f"md5:{network.md5}", network.file, folder, downloader=fetch
+            )
+        )
+    except (requests.RequestException, OSError, ValueError) as error:
+        raise WeightsError(
+            f"the ImageNet weights of {network.name} can't be fetched from {network.url} "
+            f"({type(error).__name__}): put that file into {folder}, or give a weights file with "
+            "--weights PATH, or ask for random ones with --weights untrained"
+        ) from error
+
+
+def build_network(network: Network, weights: Weights, input_size: int) -> Any:
+    """Build the frozen network from uint8 pixels to pooled embeddings.
+
+    Parameters
+    ----------
+    network : Network
+    weights : Weights
+    input_size : int
+        Side of the square input in pixels.
+
+    Returns
+    -------
+    keras.Model
+        Takes uint8 (n, input_size, input_size, 3), gives float32 (n, dim).
+
+    Raises
+    ------
+    WeightsError
+        If the weights file doesn't fit the network.
+    """
+    import keras
+
+    base = getattr(keras.applications, network.keras_name)(
+        weights=None, include_top=False, input_shape=(input_size, input_size, 3)
+    )
+    if weights.path is None:
+        from features.untrained import set_untrained_weights
+
+        set_untrained_weights(base, network.name)
+    else:
+        _load_weights(base, network, weights.path)
+    base.trainable = False
+    pixels = keras.Input((input_size, input_size, 3), dtype="uint8", name="pixels")
+    scaled = _preprocess(network, keras.ops.cast(pixels, "float32"))
+    maps = base(scaled, training=False)
+    embeddings = keras.layers.GlobalAveragePooling2D(dtype="float32", name="embeddings")(maps)
+    return keras.Model(pixels, embeddings, name=network.name)
+
+
+def _preprocess(network: Network, pixels: Any) -> Any:
+    import keras
+
+    if network.preprocess == "scale":
+        return pixels / 127.5 - 1.0
+    blue_green_red = pixels[..., ::-1]
+    return blue_green_red - keras.ops.array(_IMAGENET_BGR, "float32")
+
+
+def _load_weights(base: Any, network: Network, path: Path) -> None:
+    import h5py
+
+    if not h5py.is_hdf5(path):
+        raise WeightsError(
+            f"{path} is not a Keras weights file (HDF5): give one made for {network.name}"
+        )
+    try:
+        with warnings.catch_warnings():
+            # Keras only warns where it leaves a layer with random weights.
+            warnings.simplefilter("error", UserWarning)
+            base.load_weights(path)
+    except (ValueError, KeyError, OSError, AttributeError, TypeError, UserWarning) as error:
+        raise WeightsError(
+            f"the weights in {path} don't fit {network.name} without its top: "
+            f"give a file saved from keras.applications.{network.keras_name}(include_top=False)"
+        ) from error

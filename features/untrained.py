@@ -1,0 +1,94 @@
+"""Random weights that are the same on every machine, for trials where no trained ones are at hand.
+
+Kernels are drawn uniformly (He et al. 2015, *Delving Deep into Rectifiers*) from a generator
+whose stream numpy has frozen. Batch-norm statistics were set once, from drawn lesions, and are
+kept beside this module: computed anew they would differ in their last digits between machines.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["measure_statistics", "set_untrained_weights", "untrained_sha256"]
+
+_SEED = 2017
+_DATA = Path(__file__).parent / "data"
+
+Array = npt.NDArray[np.float32]
+
+
+def set_untrained_weights(base: Any, network: str) -> None:
+    """Give a Keras network without its top the untrained weights."""
+    file = _DATA / f"untrained_{network}.npz"
+    statistics = dict(np.load(file)) if file.is_file() else {}
+    base.set_weights(list(_values(base, statistics)))
+
+
+def untrained_sha256(base: Any) -> str:
+    """Hash a network's weights, in the order of Keras."""
+    digest = hashlib.sha256()
+    for value in base.get_weights():
+        digest.update(np.ascontiguousarray(value, "<f4").tobytes())
+    return digest.hexdigest()
+
+
+def measure_statistics(base: Any, inputs: Array) -> dict[str, Array]:
+    """Set batch-norm statistics from one pass over images; how the stored ones were made.
+
+    Parameters
+    ----------
+    base : keras.Model
+        With untrained kernels; its statistics are changed.
+    inputs : ndarray of float32, shape (n, size, size, 3)
+        Preprocessed images.
+
+    Returns
+    -------
+    dict of str to ndarray
+        ``mean`` and ``variance``, of all batch-norm layers one after another.
+    """
+    layers = list(_batch_norms(base))
+    for layer in layers:
+        layer.momentum = 0.0
+    base(inputs, training=True)
+    return {
+        "mean": np.concatenate([np.asarray(layer.moving_mean) for layer in layers]),
+        "variance": np.concatenate([np.asarray(layer.moving_variance) for layer in layers]),
+    }
+
+
+def _batch_norms(base: Any) -> Iterator[Any]:
+    return (layer for layer in base.layers if hasattr(layer, "moving_variance"))
+
+
+def _values(base: Any, statistics: dict[str, Array]) -> Iterator[Array]:
+    stream = np.random.RandomState(_SEED)
+    taken = 0
+    for weight in base.weights:
+        kind, shape = weight.path.rsplit("/", 1)[-1], tuple(weight.shape)
+        if kind == "kernel":
+            limit = np.sqrt(6.0 / np.prod(shape[:-1]))
+            yield (stream.uniform(-1.0, 1.0, shape) * limit).astype(np.float32)
+        elif kind == "moving_mean":
+            yield (
+                statistics["mean"][taken : taken + shape[0]]
+                if statistics
+                else np.zeros(shape, "f4")
+            )
+        elif kind == "moving_variance":
+            yield (
+                statistics["variance"][taken : taken + shape[0]]
+                if statistics
+                else np.ones(shape, "f4")
+            )
+            taken += shape[0]
+        elif kind in {"beta", "bias"}:
+            yield np.zeros(shape, np.float32)
+        else:
+            yield np.ones(shape, np.float32)

@@ -1,0 +1,98 @@
+"""Tune, compare and calibrate heads on cached embeddings: features.h5 -> bundle and report."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.argument("features", type=click.Path(path_type=Path))
+@click.option(
+    "--out", "-o", type=click.Path(path_type=Path), default=Path("bundle"), show_default=True,
+    help="Folder for the bundle and the report.",
+)  # fmt: skip
+@click.option(
+    "--positive", default="melanoma", show_default=True, metavar="CLASS",
+    help="The class to be found; all others together are the rest.",
+)  # fmt: skip
+@click.option(
+    "--heads", multiple=True, metavar="NAME[,NAME]",
+    help="Heads to compare: logistic_regression, svm, xgboost.  [default: all]",
+)  # fmt: skip
+@click.option(
+    "--head", metavar="NAME",
+    help="The head for the bundle, instead of the one with the best cross-validated ROC AUC.",
+)  # fmt: skip
+@click.option(
+    "--folds",
+    type=click.IntRange(min=2),
+    default=5,
+    show_default=True,
+    help="Of the cross-validation.",
+)
+@click.option(
+    "--seed", type=click.IntRange(min=0, max=2**32 - 1), default=0, show_default=True,
+    help="The same seed gives the same heads.",
+)  # fmt: skip
+@click.option(
+    "--jobs", type=int, default=-1, show_default=True, help="Threads; -1 is one per core."
+)
+@click.option(
+    "--weights", type=click.Path(path_type=Path), metavar="PATH",
+    help="The network's weights file, if it no longer lies where it was at extraction.",
+)  # fmt: skip
+@click.option("--overwrite", is_flag=True, help="Replace the bundle in the folder.")
+def main(
+    features: Path,
+    out: Path,
+    positive: str,
+    heads: tuple[str, ...],
+    head: str | None,
+    folds: int,
+    seed: int,
+    jobs: int,
+    weights: Path | None,
+    overwrite: bool,
+) -> None:
+    """Compare classical heads on the feature file FEATURES and keep the best as a bundle.
+
+    Settings, calibration and threshold are found by cross-validation on the training split; the
+    validation and test splits, where there are any, are judged once at the end.
+    """
+    from features.cache import read_features
+    from features.errors import LesionError
+    from models.bundle import find_weights, require_free, save_bundle
+    from models.comparison import compare_heads
+    from models.tables import comparison_text
+
+    names = [name.strip() for part in heads for name in part.split(",") if name.strip()]
+    try:
+        # What would spoil the end is found out before the work.
+        require_free(out, overwrite=overwrite)
+        cached = read_features(features)
+        found = find_weights(cached, weights)
+        comparison = compare_heads(
+            cached,
+            positive=positive,
+            heads=names if heads else None,
+            head=head,
+            folds=folds,
+            seed=seed,
+            jobs=jobs,
+            progress=lambda message: click.echo(message, err=True),
+        )
+        save_bundle(out, comparison, cached, weights=found, overwrite=overwrite)
+    except LesionError as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("stopped: nothing was written")
+    click.echo(comparison_text(comparison))
+    click.echo(f"\nbundle: {out}\nreport: {out / 'report.html'}")
+    click.echo(f"next:   python -m service --bundle {out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""``python -m models``: use a bundle from the terminal."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from features.errors import LesionError
+from models.notices import NOT_A_DIAGNOSIS
+
+if TYPE_CHECKING:
+    from models.classifier import Classifier, Rejected, Verdict
+
+# Between two lines of results, so that a long list shows that it goes on.
+_AT_ONCE = 16
+_COLUMNS = ("filename", "label", "probability", "threshold", "decision", "warnings", "error")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+def main() -> None:
+    """Use a bundle that fit_classifier.py made."""
+
+
+@main.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("images", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.option("--csv", "layout", flag_value="csv", help="One line of CSV per image.")
+@click.option("--json", "layout", flag_value="json", help="JSON as the service's API gives it.")
+@click.option(
+    "--weights", type=click.Path(path_type=Path), metavar="PATH",
+    help="A weights file to use instead of the bundle's copy of it.",
+)  # fmt: skip
+def classify(
+    bundle: Path, images: tuple[Path, ...], layout: str | None, weights: Path | None
+) -> None:
+    """Judge IMAGES (files, or folders of them) with BUNDLE.
+
+    An image that can't be read is reported and doesn't stop the others; the exit status is then 1.
+    """
+    try:
+        paths = list(_image_files(images))
+        from models.classifier import Classifier
+
+        classifier = Classifier.load(bundle, weights)
+    except LesionError as error:
+        sys.exit(f"error: {error}")
+    for warning in classifier.warnings:
+        click.echo(f"warning: {warning}", err=True)
+    results = _results(classifier, paths)
+    failed = {"csv": _as_csv, "json": _as_json, None: _as_text}[layout](results)
+    if layout:
+        click.echo(NOT_A_DIAGNOSIS, err=True)
+    if failed:
+        sys.exit(f"error: {failed} of {len(paths)} images could not be read")
+
+
+@main.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+def show(bundle: Path) -> None:
+    """Verify BUNDLE and say what it is."""
+    from models.bundle import load_bundle
+    from models.tables import bundle_text
+
+    try:
+        click.echo(bundle_text(load_bundle(bundle)))
+    except LesionError as error:
+        sys.exit(f"error: {error}")
+
+
+def _image_files(given: Sequence[Path]) -> Iterator[Path]:
+    from features.images import IMAGE_SUFFIXES
+
+    for path in given:
+        if not path.is_dir():
+            yield path
+            continue
+        found = sorted(
+            file
+            for file in path.rglob("*")
+            if file.suffix.lower() in IMAGE_SUFFIXES
+            and not file.name.startswith(".")
+            and file.is_file()
+        )
+        if not found:
+            raise LesionError(f"there are no images in the folder {path}")
+        yield from found
+
+
+def _results(classifier: Classifier, paths: Sequence[Path]) -> Iterator[Verdict | Rejected]:
+    for start in range(0, len(paths), _AT_ONCE):
+        part = paths[start : start + _AT_ONCE]
+        yield from classifier.classify([(str(path), path) for path in part])
+
+
+def _as_text(results: Iterator[Verdict | Rejected]) -> int:
+    from models.classifier import Rejected
+
+    failed = 0
+    for result in results:
+        if isinstance(result, Rejected):
+            failed += 1
+            click.echo(f"{result.filename}: not read: {result.message}", err=True)
+        else:
+            click.echo(
+                f"{result.filename}: {result.decision} "
+                f"(probability {result.probability:.3f}, threshold {result.threshold:.3f})"
+            )
+    click.echo(NOT_A_DIAGNOSIS)
+    return failed
+
+
+def _as_csv(results: Iterator[Verdict | Rejected]) -> int:
+    from models.classifier import Rejected
+
+    failed = 0
+    click.echo(_csv_line(_COLUMNS))
+    for result in results:
+        if isinstance(result, Rejected):
+            failed += 1
+            cells = (result.filename, "", "", "", "", "", f"{result.code}: {result.message}")
+        else:
+            cells = (
+                result.filename,
+                result.label,
+                repr(result.probability),
+                repr(result.threshold),
+                result.decision,
+                " ".join(result.warnings),
+                "",
+            )
+        click.echo(_csv_line(cells))
+    return failed
+
+
+def _csv_line(cells: Sequence[str]) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(cells)
+    return line.getvalue()
+
+
+def _as_json(results: Iterator[Verdict | Rejected]) -> int:
+    listed = [result.as_dict() for result in results]
+    click.echo(json.dumps({"results": listed}, indent=1, ensure_ascii=False))
+    return sum("error" in result for result in listed)
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m models")

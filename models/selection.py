@@ -1,0 +1,228 @@
+"""Which images a comparison trains on and which it judges by; nothing leaks between them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from features.cache import Features, Items
+from features.errors import LesionError
+from models.results import Labels
+
+__all__ = ["Part", "Selection", "TrainingError", "select"]
+
+_ALSO_CALLED = {"melanoma": ("mel",)}
+
+
+class TrainingError(LesionError):
+    """Features, labels or options that no head can be trained with."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """The distinct images of a split.
+
+    Parameters
+    ----------
+    X : ndarray of float32, shape (n, d)
+        Embeddings.
+    y : ndarray of int, shape (n,)
+        1 for the positive class, 0 for the rest.
+    groups : ndarray of int, shape (n,)
+        Equal for images that belong together.
+    """
+
+    X: npt.NDArray[np.float32]
+    y: Labels
+    groups: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What to train on, what to judge by, and what was left out.
+
+    Parameters
+    ----------
+    labels : tuple of str
+        (negative, positive).
+    parts : dict of str to Part
+        ``"train"`` always; ``"valid"`` and ``"test"`` where the data has them.
+    counts : dict of str to dict of str to int
+        Images by part and label.
+    notes : tuple of str
+    """
+
+    labels: tuple[str, str]
+    parts: dict[str, Part]
+    counts: dict[str, dict[str, int]]
+    notes: tuple[str, ...]
+
+
+def select(features: Features, *, positive: str, folds: int) -> Selection:
+    """Pick the images of each part.
+
+    Labelled images without a split are trained on. An image that occurs several times is used
+    once; one whose labels contradict each other is not used; one that belongs together with an
+    image of the validation or test split is not trained on. Entries whose file is gone are
+    ignored.
+
+    Parameters
+    ----------
+    features : Features
+    positive : str
+        Name of the positive class, in any case; ``"mel"`` is found as ``"melanoma"`` too.
+    folds : int
+        Of the cross-validation that is to come.
+
+    Returns
+    -------
+    Selection
+
+    Raises
+    ------
+    TrainingError
+        If nothing is labelled, no class is called `positive`, there is one class only or one
+        with fewer images than folds, or an embedding is not finite.
+    """
+    present = features.items.take(features.items.path != "")
+    labelled = present.take(present.label != "")
+    if len(labelled) == 0:
+        raise TrainingError(
+            f"none of the {len(present)} images has a label: extract from one folder per class, "
+            "or with --labels CSV"
+        )
+    names = _class_names(labelled, positive)
+    groups = _belonging_together(present, len(features.embeddings))
+    notes: list[str] = []
+    kept: dict[str, Items] = {}
+    for part, held in _by_part(labelled).items():
+        kept[part] = _distinct(held, names[1], part, notes)
+    kept["train"] = _without_leaks(kept["train"], present, groups, notes)
+    _require_enough(kept["train"], groups, names, folds)
+    counts = {
+        part: dict(sorted(Counter(items.label.tolist()).items())) for part, items in kept.items()
+    }
+    if len(found := sorted({name for part in counts.values() for name in part})) > 2:
+        notes.append(
+            f"The data has {len(found)} classes ({', '.join(found)}): {names[1]} is told from all "
+            "the others together."
+        )
+    missing = [name for name in ("valid", "test") if name not in kept]
+    if missing:
+        splits = {"valid": "validation", "test": "test"}
+        told = " and no ".join(splits[name] for name in missing)
+        notes.append(f"The data has no {told} split.")
+    parts = {part: _part(features, items, groups, names[1]) for part, items in kept.items()}
+    return Selection(names, parts, counts, tuple(notes))
+
+
+def _class_names(labelled: Items, positive: str) -> tuple[str, str]:
+    names = np.unique(labelled.label).tolist()
+    wanted = [positive, *_ALSO_CALLED.get(positive.casefold(), ())]
+    for name in wanted:
+        same = [found for found in names if found.casefold() == name.casefold()]
+        if same:
+            break
+    else:
+        raise TrainingError(
+            f"no class is called {positive!r}: the classes are {', '.join(map(repr, names))}; "
+            "name the positive one with --positive"
+        )
+    rest = [found for found in names if found not in same]
+    return (rest[0] if len(rest) == 1 else f"not {same[0]}"), same[0]
+
+
+def _is_positive(items: Items, positive: str) -> npt.NDArray[np.bool_]:
+    return np.array([label.casefold() == positive.casefold() for label in items.label], bool)
+
+
+def _by_part(labelled: Items) -> dict[str, Items]:
+    part = np.where(labelled.split == "", "train", labelled.split)
+    parts = {name: labelled.take(part == name) for name in ("train", "valid", "test")}
+    return {name: items for name, items in parts.items() if len(items) or name == "train"}
+
+
+def _belonging_together(present: Items, rows: int) -> npt.NDArray[np.int64]:
+    """Number the groups by row: one row in two groups makes them one."""
+    grouped = present.take(present.group != "")
+    names, numbers = np.unique(grouped.group, return_inverse=True)
+    size = rows + len(names)
+    links = coo_array((np.ones(len(grouped)), (grouped.row, rows + numbers)), shape=(size, size))
+    found: npt.NDArray[np.int64] = connected_components(links, directed=False)[1][:rows]
+    return found
+
+
+def _distinct(items: Items, positive: str, part: str, notes: list[str]) -> Items:
+    truth = _is_positive(items, positive)
+    _, first, place = np.unique(items.row, return_index=True, return_inverse=True)
+    times = np.bincount(place)
+    yes = np.bincount(place, weights=truth)
+    agreed = (yes == 0) | (yes == times)
+    where = {"train": "training", "valid": "validation", "test": "test"}[part]
+    if (repeats := int((times[agreed] - 1).sum())) > 0:
+        notes.append(f"{_count(repeats, 'repeated image')} in the {where} split used only once.")
+    if (bad := int((~agreed).sum())) > 0:
+        example = items.path[first[~agreed][0]]
+        notes.append(
+            f"{_count(bad, 'image')} in the {where} split left out because of contradicting labels "
+            f"(such as {example})."
+        )
+    return items.take(np.sort(first[agreed]))
+
+
+def _without_leaks(
+    train: Items, present: Items, groups: npt.NDArray[np.int64], notes: list[str]
+) -> Items:
+    judged = present.take((present.split == "valid") | (present.split == "test"))
+    leaks = np.isin(groups[train.row], groups[judged.row])
+    if leaks.any():
+        notes.append(
+            f"{_count(int(leaks.sum()), 'training image')} left out because the same image, or "
+            "one of the same group, is in the validation or test split "
+            f"(such as {train.path[leaks][0]})."
+        )
+    return train.take(~leaks)
+
+
+def _require_enough(
+    train: Items, groups: npt.NDArray[np.int64], names: tuple[str, str], folds: int
+) -> None:
+    if len(train) == 0:
+        raise TrainingError(
+            "no labelled image is left to train on: put some into the train split, "
+            "none of which is in the validation or test split too"
+        )
+    truth = _is_positive(train, names[1])
+    if truth.all() or not truth.any():
+        raise TrainingError(
+            f"all {len(train)} training images are of one class ({str(train.label[0])!r}): "
+            "a head needs two"
+        )
+    for name, of_class in zip(names, (~truth, truth), strict=True):
+        enough = len(np.unique(groups[train.row[of_class]]))
+        if enough < folds:
+            what = "images" if enough == of_class.sum() else "groups of images"
+            raise TrainingError(
+                f"class {name!r} has {enough} training {what}, fewer than the {folds} folds: "
+                "add images, or ask for fewer folds"
+            )
+
+
+def _part(features: Features, items: Items, groups: npt.NDArray[np.int64], positive: str) -> Part:
+    X = features.embedded(items)
+    bad = ~np.isfinite(X).all(axis=1)
+    if bad.any():
+        raise TrainingError(
+            f"the embeddings of {_count(int(bad.sum()), 'image')} are not finite (such as "
+            f"{items.path[bad][0]}): extract them anew"
+        )
+    return Part(X, _is_positive(items, positive).astype(np.int8), groups[items.row])
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}" + ("" if n == 1 else "s")

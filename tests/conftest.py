@@ -1,0 +1,82 @@
+"""What the tests of all packages share: options, real data, small drawn images."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.pictures import image_bytes
+
+ROOT = Path(__file__).parent.parent
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="run the tests marked slow, too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--slow"):
+        for item in items:
+            if "slow" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="slow: run with --slow"))
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real images and weights that LESION_TEST_DATA names."""
+    folder = os.environ.get("LESION_TEST_DATA")
+    if not folder or not Path(folder, "data").is_dir():
+        pytest.skip("needs real images: LESION_TEST_DATA names no folder that holds them")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def real_weights(real_data: Path) -> Path:
+    """InceptionV3 weights, trained on ImageNet."""
+    found = sorted((real_data / "weights").glob("inception_v3*.h5"))
+    if not found:
+        pytest.skip(f"needs InceptionV3 weights in {real_data / 'weights'}")
+    return found[0]
+
+
+@pytest.fixture
+def run() -> Run:
+    """Run a command of the project as a user does, and give what it printed."""
+
+    def command(
+        *words: object, timeout: float = 300, **more: object
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, *map(str, words)],
+            cwd=more.pop("cwd", ROOT),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+            **more,
+        )
+
+    return command
+
+
+@pytest.fixture
+def folder_of_images(tmp_path: Path) -> Callable[..., Path]:
+    """Make a folder of small images from relative paths."""
+
+    def make(*paths: str, root: str = "images") -> Path:
+        folder = tmp_path / root
+        for seed, path in enumerate(paths):
+            file = folder / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            form = "PNG" if file.suffix.lower() == ".png" else "JPEG"
+            file.write_bytes(image_bytes(seed, form=form))
+        return folder
+
+    return make

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from service.settings import OPTIONS, Settings, SettingsError
+
+
+def test_every_option_is_a_setting_and_a_variable() -> None:
+    assert {option.name for option in OPTIONS} == {field.name for field in fields(Settings)}
+    assert {option.envvar for option in OPTIONS} == {
+        f"LESION_{field.name.upper()}" for field in fields(Settings)
+    }
+
+
+def test_options_and_settings_have_the_same_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+    for option in OPTIONS:
+        monkeypatch.delenv(str(option.envvar), raising=False)
+    monkeypatch.setenv("LESION_BUNDLE", "bundle")
+    assert Settings.from_environment() == Settings(bundle=Path("bundle"))
+
+
+def test_settings_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LESION_BUNDLE", "/srv/bundle")
+    monkeypatch.setenv("LESION_WEIGHTS", "/srv/weights.h5")
+    monkeypatch.setenv("LESION_MAX_UPLOAD_MB", "3")
+    settings = Settings.from_environment()
+    assert settings.bundle == Path("/srv/bundle")
+    assert settings.weights == Path("/srv/weights.h5")
+    assert settings.max_upload_bytes == 3 * 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("PORT", "eighty"), ("THREADS", "0"), ("MAX_UPLOAD_MB", "-1")]
+)
+def test_a_bad_variable_is_named(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LESION_BUNDLE", "bundle")
+    monkeypatch.setenv(f"LESION_{name}", value)
+    with pytest.raises(SettingsError, match=value):
+        Settings.from_environment()
+
+
+def test_a_bundle_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LESION_BUNDLE", raising=False)
+    with pytest.raises(SettingsError, match="--bundle"):
+        Settings.from_environment()
