@@ -9,9 +9,8 @@ __all__ = ["MARKS"]
 
 MARKS: Final = MappingProxyType(
     {
-        "untrained": "The network's weights are random: "
-        "numbers made with them mean nothing for a patient.",
-        "synthetic": "The images are drawn, not photographed: "
-        "numbers made with them mean nothing for a patient.",
+        "untrained": "The network's weights are random: its numbers mean nothing for a patient.",
+        "synthetic": "It was made from drawn images, not from photographs: "
+        "its numbers mean nothing for a patient.",
     }
 )

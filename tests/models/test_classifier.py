@@ -139,7 +139,7 @@ def test_marks_stand_beside_every_verdict(classifier: Classifier) -> None:
     found = verdict(classifier.classify([("a", image_bytes(8))])[0])
     assert [warning.split(":")[0] for warning in found.warnings] == [
         "The network's weights are random",
-        "The images are drawn, not photographed",
+        "It was made from drawn images, not from photographs",
     ]
     assert found.as_dict()["warnings"] == list(found.warnings)
     assert list(found.as_dict()) == [

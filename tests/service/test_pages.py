@@ -47,7 +47,7 @@ def test_every_result_carries_the_marks(server: Server, lesion: bytes) -> None:
     fragment = server.send("/", ("image", "mole.jpg", lesion), **{"X-Lesion-Fragment": "results"})
     assert "<html" not in fragment.text
     assert "weights are random" in fragment.text
-    assert "drawn, not photographed" in fragment.text
+    assert "made from drawn images" in fragment.text
 
 
 def test_several_images_are_shown_in_order(server: Server, lesion: bytes) -> None:
