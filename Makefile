@@ -8,7 +8,7 @@ PORT ?= 8000
 # `make test SLOW=--slow` also runs the tests that take more than a few seconds.
 SLOW ?=
 
-.PHONY: demo test lint serve clean
+.PHONY: demo test lint serve clean bench bench-extract bench-heads
 
 demo: $(VENV)/.installed
 	$(BIN)/python scripts/demo.py --out $(DEMO)
@@ -23,6 +23,15 @@ lint: $(VENV)/.installed-dev
 
 serve: $(VENV)/.installed
 	$(BIN)/python -m service --bundle $(BUNDLE) --port $(PORT)
+
+# Need real images and weights in the folder that LESION_TEST_DATA names, and a quiet machine.
+bench: bench-extract bench-heads
+
+bench-extract: $(VENV)/.installed-test
+	$(BIN)/python -m benchmarks.extract --write
+
+bench-heads: $(VENV)/.installed-test
+	$(BIN)/python -m benchmarks.heads --write
 
 clean:
 	rm -rf $(VENV) $(DEMO) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -28,6 +28,15 @@ import click
     help="Side of the network's input; by default what it was trained on (299 or 224).",
 )  # fmt: skip
 @click.option(
+    "--engine", type=click.Choice(["auto", "keras", "openvino"]), default="auto",
+    show_default=True, help="What runs the network; auto is Keras on a GPU and OpenVINO on a CPU.",
+)  # fmt: skip
+@click.option(
+    "--precision", type=click.Choice(["auto", "fp32", "bf16", "int8"]), default="auto",
+    show_default=True, help="Number format of its arithmetic; auto is bf16 on CPUs with matrix "
+    "units for it, fp32 elsewhere. int8 is several times as fast and slightly less exact.",
+)  # fmt: skip
+@click.option(
     "--labels", "tables", multiple=True, type=click.Path(path_type=Path), metavar="CSV",
     help="Table of labels, instead of class folders; may be given several times.",
 )  # fmt: skip
@@ -56,6 +65,8 @@ def main(
     network: str,
     weights: str,
     size: int | None,
+    engine: str,
+    precision: str,
     tables: tuple[Path, ...],
     id_column: str | None,
     label_columns: tuple[str, ...],
@@ -85,7 +96,9 @@ def main(
                 for table in tables
             ],
         )
-        extractor = load_extractor(network, weights, input_size=size)
+        extractor = load_extractor(
+            network, weights, input_size=size, engine=engine, precision=precision
+        )
         with Progress() as progress:
             outcome = extract(
                 found, extractor, out, dtype=dtype, prune=prune, progress=progress.update

@@ -44,6 +44,32 @@ import click
     "--weights", type=click.Path(path_type=Path), metavar="PATH",
     help="The network's weights file, if it no longer lies where it was at extraction.",
 )  # fmt: skip
+@click.option(
+    "--calibration", type=click.Choice(["auto", "platt", "isotonic", "beta"]), default="auto",
+    show_default=True, help="From scores to probabilities; auto: lowest cross-validated log loss.",
+)  # fmt: skip
+@click.option(
+    "--threshold", default="sensitivity:0.95@0.9", show_default=True, metavar="RULE",
+    help="sensitivity:TARGET@CONFIDENCE, youden, cost:MISS/ALARM, or a probability.",
+)  # fmt: skip
+@click.option(
+    "--alpha", type=float, default=0.1, show_default=True,
+    help="Share of each class that may lie on the wrong side of the zone of uncertainty.",
+)  # fmt: skip
+@click.option(
+    "--metadata", type=click.Path(path_type=Path), multiple=True, metavar="CSV",
+    help="Age, sex and site by image: adds a baseline without images, and subgroups. Repeatable.",
+)  # fmt: skip
+@click.option(
+    "--groups", default="auto", show_default=True, metavar="auto|none|CSV",
+    help="Images that belong together, as the audit writes them; auto: its table beside FEATURES.",
+)  # fmt: skip
+@click.option(
+    "--on-leak", type=click.Choice(["drop", "group", "ignore"]), default="drop",
+    show_default=True,
+    help="Training images that belong together with one of another split: leave them out, or "
+    "train on them, keeping groups together in the folds (group) or not (ignore).",
+)  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace the bundle in the folder.")
 def main(
     features: Path,
@@ -55,6 +81,12 @@ def main(
     seed: int,
     jobs: int,
     weights: Path | None,
+    calibration: str,
+    threshold: str,
+    alpha: float,
+    metadata: tuple[Path, ...],
+    groups: str,
+    on_leak: str,
     overwrite: bool,
 ) -> None:
     """Compare classical heads on the feature file FEATURES and keep the best as a bundle.
@@ -62,18 +94,24 @@ def main(
     Settings, calibration and threshold are found by cross-validation on the training split; the
     validation and test splits, where there are any, are judged once at the end.
     """
+    from features.audit_groups import find_groups
     from features.cache import read_features
     from features.errors import LesionError
     from models.bundle import find_weights, require_free, save_bundle
     from models.comparison import compare_heads
+    from models.decision import read_rule
+    from models.metadata import read_metadata
     from models.tables import comparison_text
 
     names = [name.strip() for part in heads for name in part.split(",") if name.strip()]
     try:
         # What would spoil the end is found out before the work.
         require_free(out, overwrite=overwrite)
+        rule = read_rule(threshold)
         cached = read_features(features)
         found = find_weights(cached, weights)
+        known = read_metadata(metadata, cached.items.path.tolist()) if metadata else None
+        together = find_groups(groups, features, cached.items)
         comparison = compare_heads(
             cached,
             positive=positive,
@@ -82,6 +120,12 @@ def main(
             folds=folds,
             seed=seed,
             jobs=jobs,
+            rule=rule,
+            calibration=calibration,
+            alpha=alpha,
+            metadata=known,
+            groups=together.group,
+            on_leak=on_leak,
             progress=lambda message: click.echo(message, err=True),
         )
         save_bundle(out, comparison, cached, weights=found, overwrite=overwrite)
@@ -89,6 +133,8 @@ def main(
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit("stopped: nothing was written")
+    for note in together.notes:
+        click.echo(note, err=True)
     click.echo(comparison_text(comparison))
     click.echo(f"\nbundle: {out}\nreport: {out / 'report.html'}")
     click.echo(f"next:   python -m service --bundle {out}")

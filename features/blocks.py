@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Final
 
 import filelock
 import h5py
@@ -21,20 +23,25 @@ import numpy as np
 import numpy.typing as npt
 
 from features.cache import (
-    CHUNK_ROWS,
+    CACHE_VERSION,
     Embeddings,
     Failure,
     Features,
     Items,
+    flush_folder,
     open_features,
     publish,
     read_without_embeddings,
     write_features,
 )
+from features.checksums import CHUNK_ROWS
 from features.errors import CacheError
 from features.extractor import ExtractorSpec
+from features.seal import SEAL_SIZE, is_intact, seal_bytes
 
-__all__ = ["FeatureWriter", "Size"]
+__all__ = ["FeatureWriter", "Size", "explained", "gathered", "require_writable", "rows_of"]
+
+_OPEN_FILES: Final = 50
 
 
 @dataclass(frozen=True)
@@ -136,16 +143,26 @@ class FeatureWriter:
             If the disk is full or the folder can't be written.
         """
         name = f"{len(self._block_files()):06d}-{hashes[0][:16]}.h5"
-        with self._explained():
-            self._blocks.mkdir(exist_ok=True)
+        with explained(self.path):
+            if not self._blocks.exists():
+                self._blocks.mkdir()
+                flush_folder(self._blocks.parent)
             aside = self._blocks / f"{name}.partial"
-            with h5py.File(aside, "w") as file:
-                file.attrs["fingerprint"] = self.spec.fingerprint
-                file["embeddings"] = embeddings
-                file["sha256"] = [sha256.encode() for sha256 in hashes]
-                file["size"] = np.array([(size.width, size.height) for size in sizes], np.int32)
+            aside.write_bytes(self._block(hashes, sizes, embeddings))
             publish(aside, self._blocks / name)
         self._add(self._blocks / name, hashes, sizes)
+
+    def _block(
+        self, hashes: Sequence[str], sizes: Sequence[Size], embeddings: npt.NDArray[np.float32]
+    ) -> bytes:
+        # Made in memory, so that a full disk is met by a plain write and not within HDF5.
+        content = io.BytesIO()
+        with h5py.File(content, "w", userblock_size=SEAL_SIZE) as file:
+            file.attrs["fingerprint"] = self.spec.fingerprint
+            file["embeddings"] = embeddings
+            file["sha256"] = [sha256.encode() for sha256 in hashes]
+            file["size"] = np.array([(size.width, size.height) for size in sizes], np.int32)
+        return seal_bytes(content.getvalue(), CACHE_VERSION)
 
     def join(self, features: Features) -> None:
         """Write the feature file, unless it is so already, and remove the blocks.
@@ -164,11 +181,11 @@ class FeatureWriter:
             return
         rows = dict(zip(features.items.row.tolist(), features.items.sha256.tolist(), strict=True))
         hashes = [rows[row] for row in range(len(rows))]
-        with self._explained():
+        with explained(self.path):
             write_features(
                 self.path,
                 features,
-                blocks=self._gather(hashes),
+                blocks=gathered([self._where[sha256] for sha256 in hashes], self.spec.dim),
                 rows=len(hashes),
                 dtype=self.dtype,
             )
@@ -197,6 +214,8 @@ class FeatureWriter:
     def _read_blocks(self) -> None:
         for path in self._block_files():
             try:
+                if not is_intact(path):
+                    raise OSError("it was altered after it was written")
                 with h5py.File(path, "r") as file:
                     if file.attrs["fingerprint"] != self.spec.fingerprint:
                         raise CacheError(
@@ -219,35 +238,72 @@ class FeatureWriter:
             self._where[sha256] = (path, row)
             self._sizes[sha256] = size
 
-    def _gather(self, hashes: Sequence[str]) -> Iterator[Embeddings]:
-        with contextlib.ExitStack() as files:
-            opened: dict[Path, h5py.Dataset] = {}
-            for start in range(0, len(hashes), CHUNK_ROWS):
-                wanted = [self._where[sha256] for sha256 in hashes[start : start + CHUNK_ROWS]]
-                rows = np.empty((len(wanted), self.spec.dim), np.float32)
-                for path in dict.fromkeys(path for path, _ in wanted):
-                    if path not in opened:
-                        if len(opened) > 50:
-                            files.close()
-                            opened.clear()
-                        opened[path] = files.enter_context(h5py.File(path, "r"))["embeddings"]
-                    here = [at for at, (place, _) in enumerate(wanted) if place == path]
-                    source = np.array([wanted[at][1] for at in here])
-                    distinct, back = np.unique(source, return_inverse=True)
-                    rows[here] = opened[path][distinct][back]
-                yield rows
 
-    @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            full = error.errno == errno.ENOSPC or "No space left" in str(error)
-            reason = "the disk is full" if full else (error.strerror or str(error))
-            raise CacheError(
-                f"{self.path} can't be written ({reason}): what was embedded before is kept; "
-                f"{'free some space' if full else 'mend that'} and run the same command again"
-            ) from error
+@contextlib.contextmanager
+def explained(path: Path, *, kept: bool = True) -> Iterator[None]:
+    """Say in one sentence why a file can't be written.
+
+    Parameters
+    ----------
+    path : Path
+    kept : bool, optional
+        Whether to say that what was embedded before is kept.
+
+    Raises
+    ------
+    CacheError
+        Instead of an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+        reason = "the disk is full" if full else (error.strerror or str(error))
+        raise CacheError(
+            f"{path} can't be written ({reason}): "
+            f"{'what was embedded before is kept; ' if kept else ''}"
+            f"{'free some space' if full else 'mend that'} and run the same command again"
+        ) from error
+
+
+def gathered(places: Sequence[tuple[Path, int]], dim: int) -> Iterator[Embeddings]:
+    """Collect rows that lie scattered over files, a chunk at a time.
+
+    Parameters
+    ----------
+    places : sequence of (Path, int)
+        The file and the row in its ``embeddings``, for each row that is wanted.
+    dim : int
+        Length of an embedding.
+
+    Yields
+    ------
+    ndarray of float32, shape (at most CHUNK_ROWS, dim)
+    """
+    with contextlib.ExitStack() as files:
+        opened: dict[Path, h5py.Dataset] = {}
+        for start in range(0, len(places), CHUNK_ROWS):
+            wanted = places[start : start + CHUNK_ROWS]
+            rows = np.empty((len(wanted), dim), np.float32)
+            for path in dict.fromkeys(path for path, _ in wanted):
+                if path not in opened:
+                    if len(opened) > _OPEN_FILES:
+                        files.close()
+                        opened.clear()
+                    opened[path] = files.enter_context(h5py.File(path, "r"))["embeddings"]
+                here = [at for at, (place, _) in enumerate(wanted) if place == path]
+                rows[here] = rows_of(opened[path], np.array([wanted[at][1] for at in here]))
+            yield rows
+
+
+def rows_of(stored: h5py.Dataset, rows: npt.NDArray[np.int64]) -> Embeddings:
+    """Read rows in any order, repeated or not, shape (len(rows), d)."""
+    distinct, back = np.unique(rows, return_inverse=True)
+    if len(distinct) and distinct[-1] - distinct[0] < 4 * len(distinct):
+        # HDF5 is many times slower at picking rows than at reading a stretch.
+        stretch = stored[distinct[0] : distinct[-1] + 1]
+        return np.asarray(stretch[rows - distinct[0]], np.float32)
+    return np.asarray(stored[distinct][back], np.float32)
 
 
 def _same(old: Features, new: Features) -> bool:

@@ -20,8 +20,11 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from features.checksums import CHUNK_ROWS, in_chunks, row_checksum, write_checksums
 from features.errors import CacheError
 from features.extractor import ExtractorSpec
+from features.guard import GuardedFile, new_hdf5
+from features.seal import is_intact, seal_file, sealed_version
 
 __all__ = [
     "CACHE_FORMAT",
@@ -34,12 +37,15 @@ __all__ = [
 ]
 
 CACHE_FORMAT = "lesion-features"
-CACHE_VERSION = 1
-CHUNK_ROWS = 64
+CACHE_VERSION = 2
+# Version 1 had neither seal nor checksums; it is read, and written anew as version 2.
+_READABLE_VERSIONS = (1, CACHE_VERSION)
 
 Embeddings = npt.NDArray[np.float32]
 _TEXT = h5py.string_dtype("utf-8")
 _TEXT_COLUMNS = ("sha256", "path", "label", "split", "group")
+# What reading a damaged file that no seal protects may raise.
+_DAMAGED = (LookupError, ValueError, TypeError, AttributeError, OSError, RuntimeError)
 _NUMBER_COLUMNS = {"row": np.int64, "width": np.int32, "height": np.int32}
 
 
@@ -167,12 +173,9 @@ def open_features(path: Path) -> Iterator[h5py.File]:
     Raises
     ------
     CacheError
-        If the file is missing, not HDF5, of another format, or of a newer version.
+        If the file is missing, altered, not HDF5, of another format, or of a newer version.
     """
-    if not path.is_file():
-        raise CacheError(
-            f"{path} does not exist: make it with `python extract_features.py IMAGES --out {path}`"
-        )
+    _require_sound(path)
     try:
         file = h5py.File(path, "r")
     except OSError as error:
@@ -185,16 +188,45 @@ def open_features(path: Path) -> Iterator[h5py.File]:
                 f"{path} is an HDF5 file but not a feature file: "
                 "give one that extract_features.py made"
             )
-        version = int(file.attrs["version"])
-        if version != CACHE_VERSION:
-            raise CacheError(
-                f"{path} has format version {version}, this program reads version {CACHE_VERSION}: "
-                + ("update the program" if version > CACHE_VERSION else "extract the features anew")
-            )
+        _require_known(path, int(file.attrs["version"]))
         try:
             yield file
-        except (KeyError, ValueError, OSError) as error:
+        except _DAMAGED as error:
             raise CacheError(f"{path} is damaged ({error}): make it anew") from error
+
+
+def _require_sound(path: Path) -> None:
+    """Keep altered files from HDF5, which may crash on them."""
+    if not path.is_file():
+        raise CacheError(
+            f"{path} does not exist: make it with `python extract_features.py IMAGES --out {path}`"
+        )
+    try:
+        version = sealed_version(path)
+        if version is None:
+            return
+        _require_known(path, version)
+        intact = is_intact(path)
+    except ValueError as error:
+        raise CacheError(
+            f"{path} can't be opened as an HDF5 file ({error}): make it anew"
+        ) from error
+    except OSError as error:
+        raise CacheError(f"{path} can't be read ({error.strerror}): mend that") from error
+    if not intact:
+        raise CacheError(
+            f"{path} was altered after it was written: put a copy in its place or make it anew; "
+            f"`python -m features verify {path}` says where it is damaged"
+        )
+
+
+def _require_known(path: Path, version: int) -> None:
+    if version not in _READABLE_VERSIONS:
+        newer = version > CACHE_VERSION
+        raise CacheError(
+            f"{path} has format version {version}, this program reads up to version "
+            f"{CACHE_VERSION}: " + ("update the program" if newer else "extract the features anew")
+        )
 
 
 def read_features(path: str | Path) -> Features:
@@ -274,10 +306,12 @@ def write_features(
         blocks, rows = [features.embeddings], len(features.embeddings)
     aside = target.with_name(f".{target.name}.partial")
     try:
-        with h5py.File(aside, "w") as file:
+        with new_hdf5(aside) as (file, guarded):
             _write_attributes(file, features)
             _write_items(file, features)
-            _write_embeddings(file, blocks, rows or 0, features.spec.dim, np.dtype(dtype))
+            sound = _while_sound(blocks, guarded)
+            _write_embeddings(file, sound, rows or 0, features.spec.dim, np.dtype(dtype))
+        seal_file(aside, CACHE_VERSION)
         publish(aside, target)
     finally:
         aside.unlink(missing_ok=True)
@@ -285,15 +319,20 @@ def write_features(
 
 def publish(aside: Path, target: Path) -> None:
     """Rename a finished file into place so that it survives a power cut."""
-    with aside.open("rb") as written:
+    with aside.open("r+b") as written:
         os.fsync(written.fileno())
     aside.replace(target)
+    flush_folder(target.parent)
+
+
+def flush_folder(folder: Path) -> None:
+    """Make the names in a folder survive a power cut."""
     if os.name == "posix":
-        folder = os.open(target.parent, os.O_RDONLY)
+        opened = os.open(folder, os.O_RDONLY)
         try:
-            os.fsync(folder)
+            os.fsync(opened)
         finally:
-            os.close(folder)
+            os.close(opened)
 
 
 def _write_attributes(file: h5py.File, features: Features) -> None:
@@ -325,6 +364,12 @@ def _write_items(file: h5py.File, features: Features) -> None:
         failures.create_dataset(name, data=np.array(column, dtype=object), dtype=_TEXT)
 
 
+def _while_sound(blocks: Iterable[Embeddings], guarded: GuardedFile) -> Iterator[Embeddings]:
+    for block in blocks:
+        yield block
+        guarded.require_sound()
+
+
 def _write_embeddings(
     file: h5py.File, blocks: Iterable[Embeddings], rows: int, dim: int, dtype: np.dtype[Any]
 ) -> None:
@@ -332,8 +377,12 @@ def _write_embeddings(
         "embeddings", (rows, dim), dtype, chunks=(CHUNK_ROWS, dim), maxshape=(None, dim)
     )
     start = 0
-    for block in blocks:
-        stored[start : start + len(block)] = block
-        start += len(block)
+    checksums = []
+    for chunk in in_chunks(blocks):
+        values = chunk.astype(dtype, copy=False)
+        checksums.append(row_checksum(values))
+        stored[start : start + len(values)] = values
+        start += len(values)
     if start != rows:
         raise ValueError(f"got {start} rows of embeddings, expected {rows}")
+    write_checksums(file, checksums)

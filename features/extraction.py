@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import TracebackType
 from typing import Final, TypeVar
 
 import numpy as np
@@ -16,16 +17,15 @@ import numpy as np
 from features.blocks import FeatureWriter, Size, require_writable
 from features.cache import Embeddings, Failure, Features, Items
 from features.dataset import Dataset, Item
+from features.engines import Engine
 from features.errors import UnreadableImage
 from features.extractor import Extractor
-from features.images import Decoded, Pixels, decode
+from features.images import Decoded, Pixels, decode, read_file
 
 __all__ = ["Outcome", "extract"]
 
-# Every pass has the same number of rows, so that an embedding never depends on its neighbours.
-_BATCH: Final = 32
-_BLOCK: Final = 4 * _BATCH
-_DECODED_AHEAD: Final = 2 * _BATCH
+# What a crash can cost at most is the block being written and the one being computed.
+_BLOCK: Final = 64
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -153,6 +153,8 @@ def _hash_all(dataset: Dataset, pool: ThreadPoolExecutor) -> tuple[list[_File], 
 
 
 def _hash(path: Path) -> str | UnreadableImage:
+    if path.exists() and not path.is_file():
+        return UnreadableImage("unreadable", "it is not an ordinary file: leave it out")
     try:
         with path.open("rb") as file:
             digest = hashlib.sha256()
@@ -174,49 +176,91 @@ def _embed_all(
     """Embed and write all, block by block; give what failed."""
     if not todo:
         return
-    extractor.prepare()
+    engine = extractor.prepare()
     progress(0, len(todo))
     size = extractor.spec.input_size
-    hashes: list[str] = []
-    decoded: list[Decoded] = []
-    embeddings: list[Embeddings] = []
-    waiting = 0
-    read = _ahead(pool, lambda file: _decode(root, file, size), todo, _DECODED_AHEAD)
-    for done, (file, found) in enumerate(read, start=1):
-        if isinstance(found, Failure):
-            yield found
-        else:
-            hashes.append(file.sha256)
-            decoded.append(found)
-            waiting += 1
-        last = done == len(todo)
-        if waiting == _BATCH or (last and waiting):
-            embeddings.append(_embed(extractor, [image.pixels for image in decoded[-waiting:]]))
-            # The size is all that is needed of a decoded image from here on.
-            decoded[-waiting:] = [
-                replace(image, pixels=np.empty(0, np.uint8)) for image in decoded[-waiting:]
-            ]
-            waiting = 0
-        if hashes and not waiting and (last or len(hashes) >= _BLOCK):
-            sizes = [Size(image.width, image.height) for image in decoded]
-            writer.append(hashes, sizes, np.concatenate(embeddings))
-            hashes, decoded, embeddings = [], [], []
-        if last or not waiting:
-            progress(done, len(todo))
+    read = _ahead(pool, lambda file: _decode(root, file, size), todo, 2 * engine.batch)
+    with _Writing(writer) as writing:
+        batch: list[tuple[_File, Decoded]] = []
+        for done, (file, found) in enumerate(read, start=1):
+            if isinstance(found, Failure):
+                yield found
+            else:
+                batch.append((file, found))
+            if len(batch) == engine.batch or (batch and done == len(todo)):
+                pixels = np.stack([image.pixels for _, image in batch])
+                hashes = [each.sha256 for each, _ in batch]
+                sizes = [Size(image.width, image.height) for _, image in batch]
+                writing.add(hashes, sizes, _embed(extractor, pixels, engine))
+                batch.clear()
+            if not batch:
+                progress(done, len(todo))
 
 
-def _embed(extractor: Extractor, pixels: Sequence[Pixels]) -> Embeddings:
-    batch = np.zeros((_BATCH, *pixels[0].shape), np.uint8)
+def _embed(extractor: Extractor, pixels: Pixels, engine: Engine) -> Embeddings:
+    if not engine.fixed_batch or len(pixels) == engine.batch:
+        return extractor.embed(pixels)
+    # Every pass has the same number of rows, so that an embedding never depends on its neighbours.
+    batch = np.zeros((engine.batch, *pixels.shape[1:]), np.uint8)
     batch[: len(pixels)] = pixels
     return extractor.embed(batch)[: len(pixels)]
+
+
+class _Writing:
+    """Gathers embeddings into blocks and writes each while the next is made."""
+
+    def __init__(self, writer: FeatureWriter) -> None:
+        self._writer = writer
+        self._thread = ThreadPoolExecutor(1)
+        self._written: Future[None] | None = None
+        self._hashes: list[str] = []
+        self._sizes: list[Size] = []
+        self._embeddings: list[Embeddings] = []
+
+    def __enter__(self) -> _Writing:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # What went through the network before a failure or Ctrl-C is not lost with it.
+        try:
+            self._write()
+            self._wait()
+        finally:
+            self._thread.shutdown()
+
+    def add(self, hashes: Sequence[str], sizes: Sequence[Size], embeddings: Embeddings) -> None:
+        """Take embeddings; write a block if there are enough for one."""
+        self._hashes += hashes
+        self._sizes += sizes
+        self._embeddings.append(embeddings)
+        if len(self._hashes) >= _BLOCK:
+            self._write()
+
+    def _write(self) -> None:
+        if not self._hashes:
+            return
+        self._wait()
+        block = self._hashes, self._sizes, np.concatenate(self._embeddings)
+        self._hashes, self._sizes, self._embeddings = [], [], []
+        self._written = self._thread.submit(self._writer.append, *block)
+
+    def _wait(self) -> None:
+        if self._written is not None:
+            written, self._written = self._written, None
+            written.result()
 
 
 def _decode(root: Path, file: _File, size: int) -> Decoded | Failure:
     path = file.item.path
     try:
-        data = (root / path).read_bytes()
-    except OSError as error:
-        return Failure("", path, "unreadable", f"the file can't be read ({error.strerror})")
+        data = read_file(root / path)
+    except UnreadableImage as error:
+        return Failure("", path, error.code, str(error))
     if hashlib.sha256(data).hexdigest() != file.sha256:
         return Failure("", path, "unreadable", "the file changed during the run: run again")
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from features.engines import Engine, load_engine
+from features.engines import Engine, Plan, load_engine, plan_engine
 from features.errors import CacheMismatch, ExtractorError
 from features.images import PIXELS_VERSION
-from features.networks import NETWORKS, Weights, resolve_weights
+from features.networks import NETWORKS, Network, Weights, resolve_weights
 
-__all__ = ["Extractor", "ExtractorSpec", "load_extractor"]
+__all__ = ["Extractor", "ExtractorSpec", "load_converted", "load_extractor"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,8 @@ class ExtractorSpec:
     views : tuple of str
         Which views of an image are embedded.
     precision : str
-        Number format of the network's arithmetic.
+        Number format of the network's arithmetic: ``"fp32"``, ``"bf16"``, or ``"int8:"`` and the
+        beginning of the quantised network's hash.
     pixels : int
         Version of the decoder, `features.images.PIXELS_VERSION`.
     """
@@ -137,18 +138,19 @@ class Extractor:
     Parameters
     ----------
     spec : ExtractorSpec
-    weights : Weights
+    load : callable
+        Builds the engine; called once, when it is first needed.
+    weights_path : Path, optional
+        The weights file; None if untrained, or if only the converted network is at hand.
     """
 
-    def __init__(self, spec: ExtractorSpec, weights: Weights) -> None:
+    def __init__(
+        self, spec: ExtractorSpec, load: Callable[[], Engine], weights_path: Path | None = None
+    ) -> None:
         self.spec = spec
-        self._weights = weights
+        self.weights_path = weights_path
+        self._load = load
         self._engine: Engine | None = None
-
-    @property
-    def weights_path(self) -> Path | None:
-        """The weights file; None if untrained."""
-        return self._weights.path
 
     def embed(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Embed images; the network is built at the first call.
@@ -186,8 +188,7 @@ class Extractor:
             If the weights don't fit the network.
         """
         if self._engine is None:
-            network = NETWORKS[self.spec.network]
-            self._engine = load_engine(network, self._weights, self.spec.input_size)
+            self._engine = self._load()
         return self._engine
 
 
@@ -196,8 +197,11 @@ def load_extractor(
     weights: str | Path = "imagenet",
     *,
     input_size: int | None = None,
+    engine: str = "auto",
+    precision: str = "auto",
+    serving: bool = False,
 ) -> Extractor:
-    """Choose a frozen network and its weights.
+    """Choose a frozen network, its weights, and how it is run.
 
     Parameters
     ----------
@@ -207,6 +211,13 @@ def load_extractor(
         same everywhere, for trials only.
     input_size : int, optional
         Side of the square input in pixels; by default what the network was trained on.
+    engine : {"auto", "keras", "openvino"}, optional
+        See `features.engines.plan_engine`.
+    precision : {"auto", "fp32", "bf16", "int8"}, optional
+        Number format of the network's arithmetic. A network in int8 is made at once, which
+        takes about a minute the first time.
+    serving : bool, optional
+        Answer one image soon rather than many fast.
 
     Returns
     -------
@@ -217,7 +228,8 @@ def load_extractor(
     WeightsError
         If the weights are missing or can't be fetched.
     ExtractorError
-        If the network is unknown, or the input too small for it.
+        If the network is unknown, the input too small for it, or the engine and precision don't
+        go together or aren't to be had.
     """
     if network not in NETWORKS:
         raise ExtractorError(f"got network {network!r}, expected one of {', '.join(NETWORKS)}")
@@ -227,6 +239,7 @@ def load_extractor(
         raise ExtractorError(
             f"got an input of {size} pixels, {network} needs at least {chosen.smallest_input}"
         )
+    plan = plan_engine(engine, precision)
     found = resolve_weights(chosen, weights)
     spec = ExtractorSpec(
         network=network,
@@ -235,5 +248,52 @@ def load_extractor(
         input_size=size,
         dim=chosen.dim,
         layers=(chosen.layer,),
+        precision=_name_precision(plan, chosen, found, size),
     )
-    return Extractor(spec, found)
+    return Extractor(
+        spec,
+        lambda: load_engine(plan, chosen, found, size, serving=serving),
+        found.path,
+    )
+
+
+def load_converted(spec: ExtractorSpec, path: Path) -> Extractor:
+    """Run a converted network as it lies in a bundle, to answer one image soon.
+
+    Parameters
+    ----------
+    spec : ExtractorSpec
+        What the network is.
+    path : Path
+        Its graph in OpenVINO's format.
+
+    Returns
+    -------
+    Extractor
+
+    Raises
+    ------
+    ExtractorError
+        If this program prepares pixels in another way than the specification says.
+    """
+    if spec.pixels != PIXELS_VERSION:
+        raise ExtractorError(
+            f"{spec} needs pixels of version {spec.pixels}, this program makes version "
+            f"{PIXELS_VERSION}: extract the features anew, or use the program they were made with"
+        )
+
+    def load() -> Engine:
+        from features.engines.openvino import OpenVinoEngine
+
+        return OpenVinoEngine(path, spec.precision, serving=True)
+
+    return Extractor(spec, load)
+
+
+def _name_precision(plan: Plan, network: Network, weights: Weights, size: int) -> str:
+    if plan.precision != "int8":
+        return plan.precision
+    from features.engines.converted import converted_network
+
+    # Quantised anew by other software the network could come out differently.
+    return f"int8:{converted_network(network, weights, size, 'int8').sha256[:12]}"

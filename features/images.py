@@ -16,20 +16,25 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, ImageCms, ImageFile, UnidentifiedImageError
 
 from features.errors import UnreadableImage
+from features.jpeg import is_jpeg, load_jpeg
+from features.png import is_png, require_sound_png
 
 __all__ = [
     "IMAGE_SUFFIXES",
+    "MAX_BYTES",
     "MAX_PIXELS",
     "PIXELS_VERSION",
     "Decoded",
     "Pixels",
     "decode",
     "load_pixels",
+    "read_file",
 ]
 
 # Part of every fingerprint: raise it whenever any image may give other pixels than before.
 PIXELS_VERSION: Final = 1
 MAX_PIXELS: Final = 89_000_000
+MAX_BYTES: Final = 1_000_000_000
 
 IMAGE_SUFFIXES: Final = frozenset(
     f".{ending}"
@@ -132,7 +137,7 @@ def decode(source: str | Path | bytes, size: int) -> Decoded:
     UnreadableImage
         With a reason that a person understands.
     """
-    data = source if isinstance(source, bytes) else _read(Path(source))
+    data = source if isinstance(source, bytes) else read_file(Path(source))
     if not data:
         raise UnreadableImage("empty", "the file is empty: copy or export it again")
     try:
@@ -141,9 +146,10 @@ def decode(source: str | Path | bytes, size: int) -> Decoded:
             _require_size(width, height)
             # Below twice the target the JPEG decoder's own scaling would be seen in the result.
             image.draft(None, (2 * size, 2 * size))
-            image.load()
+            loaded = _loaded(data, image)
+            # Asked for only now: Pillow would pass over damage that it meets on the way to EXIF.
             orientation = _orientation(image)
-            pixels = _to_square(image, size)
+            pixels = _to_square(loaded, size)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _too_large() from error
     except UnidentifiedImageError as error:
@@ -158,8 +164,21 @@ def decode(source: str | Path | bytes, size: int) -> Decoded:
     return Decoded(np.asarray(pixels, dtype=np.uint8), width, height)
 
 
-def _read(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
+    """Read an image file's bytes.
+
+    Raises
+    ------
+    UnreadableImage
+        If there is no such file, it is no ordinary one, or it is too large for any image.
+    """
     try:
+        # Reading a pipe would wait for ever.
+        if path.exists() and not path.is_file():
+            raise UnreadableImage("unreadable", "it is not an ordinary file: leave it out")
+        if path.stat().st_size > MAX_BYTES:
+            limit = f"{MAX_BYTES // 10**6} MB"
+            raise UnreadableImage("too_large", f"the file is larger than the {limit} allowed")
         return path.read_bytes()
     except OSError as error:
         raise UnreadableImage("unreadable", f"the file can't be read ({error.strerror})") from error
@@ -200,6 +219,15 @@ def _damaged(error: BaseException) -> UnreadableImage:
             "truncated", "the image is truncated: its end is missing, copy it again"
         )
     return UnreadableImage("unreadable", f"the image is damaged ({error or type(error).__name__})")
+
+
+def _loaded(data: bytes, image: ImageFile.ImageFile) -> Image.Image:
+    if is_jpeg(image):
+        return load_jpeg(data, image)
+    if is_png(image):
+        require_sound_png(data)
+    image.load()
+    return image
 
 
 def _orientation(image: ImageFile.ImageFile) -> int:

@@ -75,14 +75,14 @@ class LabelTable:
         DatasetError
             If the file can't be read, a column is missing, or a value can't be understood.
         """
-        columns, records = self._read()
+        columns, records = self.read()
         named = [self.id_column, *self.label_columns, self.split_column, self.group_column]
         for column in named:
             if column is not None and column not in columns:
                 raise DatasetError(
                     f"{self.path} has no column {column!r}: its columns are {', '.join(columns)}"
                 )
-        id_column = self.id_column or self._guess_id_column(columns, records, names)
+        id_column = self.id_column or self.guess_id_column(columns, records, names)
         labels = self._labels(id_column, columns, records)
         return [
             LabelRow(
@@ -94,7 +94,14 @@ class LabelTable:
             for record, label in zip(records, labels, strict=True)
         ]
 
-    def _read(self) -> tuple[list[str], list[dict[str, str]]]:
+    def read(self) -> tuple[list[str], list[dict[str, str]]]:
+        """Give the columns and the rows as they are written, without surrounding space.
+
+        Raises
+        ------
+        DatasetError
+            If the file can't be read or is no table.
+        """
         try:
             text = self.path.read_bytes().decode("utf-8-sig")
             reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
@@ -120,9 +127,11 @@ class LabelTable:
             raise DatasetError(f"{self.path} has two columns of the same name: rename one")
         return columns, records
 
-    def _guess_id_column(
-        self, columns: Sequence[str], records: Sequence[Mapping[str, str]], names: Container[str]
+    @staticmethod
+    def guess_id_column(
+        columns: Sequence[str], records: Sequence[Mapping[str, str]], names: Container[str]
     ) -> str:
+        """Give the first of the columns whose values fit the most images."""
         fits = {column: sum(record[column] in names for record in records) for column in columns}
         return max(columns, key=lambda column: fits[column])
 

@@ -195,8 +195,9 @@ def build_network(network: Network, weights: Weights, input_size: int) -> Any:
     WeightsError
         If the weights file doesn't fit the network.
     """
-    import keras
+    from features.engines.keras import import_keras
 
+    keras = import_keras()
     base = getattr(keras.applications, network.keras_name)(
         weights=None, include_top=False, input_shape=(input_size, input_size, 3)
     )

@@ -74,6 +74,59 @@ def show(bundle: Path) -> None:
         sys.exit(f"error: {error}")
 
 
+@main.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("features", type=click.Path(path_type=Path))
+@click.option(
+    "--split", type=click.Choice(["train", "valid", "test", "all"]), default="test",
+    show_default=True, help="Which images of FEATURES to judge.",
+)  # fmt: skip
+@click.option(
+    "--against", type=click.Path(path_type=Path), metavar="CSV",
+    help="Somebody else's scores by image name, to be compared by paired tests.",
+)  # fmt: skip
+@click.option(
+    "--scores", type=click.Path(path_type=Path), metavar="CSV",
+    help="Write label, score, probability and decision of every image.",
+)  # fmt: skip
+@click.option("--json", "as_json", is_flag=True, help="All figures as JSON.")
+@click.option(
+    "--seed", type=click.IntRange(min=0, max=2**32 - 1), default=0, show_default=True,
+    help="Of the bootstrapped intervals.",
+)  # fmt: skip
+def evaluate(
+    bundle: Path,
+    features: Path,
+    split: str,
+    against: Path | None,
+    scores: Path | None,
+    as_json: bool,
+    seed: int,
+) -> None:
+    """Judge BUNDLE by the labelled images of the feature file FEATURES."""
+    try:
+        from features.cache import read_features
+        from models.assessment import against as compared
+        from models.assessment import assess, write_scores
+        from models.bundle import load_bundle
+        from models.evaluation_text import as_text, as_values
+
+        loaded, cached = load_bundle(bundle), read_features(features)
+        assessment = assess(loaded, cached, split, seed=seed)
+        rival = compared(assessment, loaded.head_title, against, seed=seed) if against else None
+        if scores:
+            write_scores(scores, loaded, assessment)
+    except LesionError as error:
+        sys.exit(f"error: {error}")
+    marks = tuple(dict.fromkeys((*loaded.marks, *cached.marks)))
+    if as_json:
+        values = as_values(loaded, assessment, rival, marks)
+        click.echo(json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False))
+        click.echo(NOT_A_DIAGNOSIS, err=True)
+    else:
+        click.echo(as_text(loaded, assessment, rival, marks))
+
+
 def _image_files(given: Sequence[Path]) -> Iterator[Path]:
     from features.images import IMAGE_SUFFIXES
 

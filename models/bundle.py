@@ -32,7 +32,7 @@ from models.manifest import (
     seal,
     verify_files,
 )
-from models.results import Calibration, Comparison, Evaluation
+from models.results import Calibration, Comparison, Evaluation, Zone
 from models.staging import require_free, swap
 
 __all__ = [
@@ -73,6 +73,8 @@ class Bundle:
         On the probability; at or above it an image is suspicious.
     threshold_rule : str
         How it was chosen, for a person.
+    zone : Zone or None
+        Probabilities that don't tell; the threshold is among them. None in bundles of version 1.
     metrics : dict
         By split, as `models.results.Evaluation.as_dict` gives them, without the curves.
     counts : dict
@@ -99,6 +101,7 @@ class Bundle:
     calibration: Calibration
     threshold: float
     threshold_rule: str
+    zone: Zone | None
     metrics: dict[str, Any]
     counts: dict[str, dict[str, int]]
     folds: int
@@ -148,6 +151,7 @@ def load_bundle(folder: str | Path) -> Bundle:
         calibration = Calibration.from_dict(values["calibration"])
     except (TypeError, ValueError, LookupError) as error:
         raise altered(folder, f"{MANIFEST} has a calibration without sense ({error})") from error
+    zone = _read_zone(folder, values)
     network_file = values["network_file"]
     return Bundle(
         folder=folder,
@@ -162,6 +166,7 @@ def load_bundle(folder: str | Path) -> Bundle:
         calibration=calibration,
         threshold=float(values["threshold"]),
         threshold_rule=values["threshold_rule"],
+        zone=zone,
         metrics=values["metrics"],
         counts=values["counts"],
         folds=values["folds"],
@@ -170,6 +175,18 @@ def load_bundle(folder: str | Path) -> Bundle:
         marks=tuple(values["marks"]),
         versions=values["versions"],
     )
+
+
+def _read_zone(folder: Path, values: dict[str, Any]) -> Zone | None:
+    if values["zone"] is None:
+        return None
+    try:
+        zone = Zone.from_dict(values["zone"])
+    except (TypeError, ValueError, LookupError) as error:
+        raise altered(folder, f"{MANIFEST} has a zone without sense ({error})") from error
+    if not zone.holds(values["threshold"]):
+        raise altered(folder, f"{MANIFEST} has a zone that the threshold is not in")
+    return zone
 
 
 def _read_head(folder: Path, name: str, data: bytes, spec: ExtractorSpec) -> Any:
@@ -319,6 +336,7 @@ def _write(folder: Path, comparison: Comparison, features: Features, network: Pa
         "settings": comparison.best.settings,
         "threshold": comparison.best.threshold,
         "threshold_rule": comparison.best.threshold_rule,
+        "zone": comparison.best.zone.as_dict(),
         "calibration": comparison.best.calibration.as_dict(),
         "metrics": {split: _metrics(found) for split, found in comparison.best.evaluations.items()},
         "counts": comparison.counts,

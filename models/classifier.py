@@ -132,6 +132,8 @@ class Classifier:
                 spec.network,
                 "untrained" if spec.untrained else weights or bundle.network_path or "",
                 input_size=spec.input_size,
+                precision=spec.precision.partition(":")[0],
+                serving=True,
             )
         except ValueError as error:
             raise BundleRefused(

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from itertools import combinations
+from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from features.cache import Features
-from models.decision import TargetSensitivity, ThresholdRule, calibrate, cross_fitted
-from models.evaluation import compare_auc, evaluate
+from models.calibrating import METHODS, calibrate
+from models.decision import TargetSensitivity, ThresholdRule, cross_fitted, uncertain_zone
+from models.evaluation import evaluate
 from models.heads import HEADS, Head, fit, score
-from models.results import Comparison, Evaluation, HeadResult
+from models.metadata import BASELINE, Metadata, subgroups
+from models.paired import paired_tests, sentence
+from models.results import Comparison, Evaluation, HeadResult, PairedTest, Subgroup
 from models.selection import Part, TrainingError, select
 from models.tuning import Fold, make_folds, threads, tune
 
@@ -34,6 +38,11 @@ def compare_heads(
     seed: int = 0,
     jobs: int = -1,
     rule: ThresholdRule | None = None,
+    calibration: str = "auto",
+    alpha: float = 0.1,
+    metadata: Metadata | None = None,
+    groups: npt.NDArray[np.str_] | None = None,
+    on_leak: str = "drop",
     progress: Progress | None = None,
 ) -> Comparison:
     """Tune, calibrate and judge heads on the same images, and choose one.
@@ -58,6 +67,16 @@ def compare_heads(
         Threads; -1 is one per core.
     rule : callable, optional
         How the threshold is chosen; `models.decision.TargetSensitivity` by default.
+    calibration : {"auto", "platt", "isotonic", "beta"}
+        ``"auto"`` takes the one with the lowest cross-validated log loss.
+    alpha : float
+        Share of each class that may lie on the wrong side of the zone of uncertainty.
+    metadata : Metadata, optional
+        Adds a baseline that sees age, sex and site alone, and the chosen head by subgroup.
+    groups : ndarray of str, shape (items,), optional
+        Images that belong together besides those whose `group` says so; empty where alone.
+    on_leak : {"drop", "group", "ignore"}
+        What becomes of training images that belong together with an image of another split.
     progress : callable, optional
         Is told in a few words what is being done.
 
@@ -74,25 +93,32 @@ def compare_heads(
     names = _names_of(heads, head)
     if folds < 2:
         raise TrainingError(f"got {folds} folds, but cross-validation needs at least 2")
-    selection = select(features, positive=positive, folds=folds)
+    if calibration not in ("auto", *METHODS):
+        raise TrainingError(
+            f"no calibration is called {calibration!r}: there are auto, {', '.join(METHODS)}"
+        )
+    if not 0 < alpha < 0.5:
+        raise TrainingError(f"got alpha {alpha:g}, expected an error rate between 0 and 0.5")
+    selection = select(features, positive=positive, folds=folds, groups=groups, on_leak=on_leak)
     train = selection.parts["train"]
     notes = list(selection.notes)
     if "svm" in names and len(train.y) > SVM_LIMIT:
         _leave_out_svm(names, head, len(train.y), notes)
     parts = _fold(train, folds, seed)
-    results = {
-        name: _judge(
-            HEADS[name], selection.parts, parts, rule or TargetSensitivity(), seed, jobs, tell
-        )
-        for name in names
-    }
+    terms = _Terms(rule or TargetSensitivity(), calibration, alpha, seed, jobs, tell)
+    results = {name: _judge(HEADS[name], selection.parts, parts, terms) for name in names}
     judged = {name: result.evaluations["cross-validation"] for name, result in results.items()}
-    best = max(judged, key=lambda name: _area(judged[name]))
-    notes += _notes_on(results)
+    chosen = head or max(judged, key=lambda name: _area(judged[name]))
+    found: tuple[Subgroup, ...] = ()
+    if metadata is not None:
+        results[BASELINE.name] = _judge_metadata(metadata, selection.parts, parts, terms, notes)
+        found = subgroups(metadata, selection.parts, results[chosen].evaluations)
+    tests = paired_tests(results)
+    notes += _notes_on(results, tests)
     return Comparison(
         labels=selection.labels,
         heads=results,
-        chosen=head or best,
+        chosen=chosen,
         chosen_by="asked for" if head else "best cross-validated ROC AUC on the training images",
         folds=folds,
         seed=seed,
@@ -100,6 +126,8 @@ def compare_heads(
         notes=tuple(notes),
         marks=features.marks,
         fingerprint=features.fingerprint,
+        tests=tests,
+        subgroups=found,
     )
 
 
@@ -138,24 +166,31 @@ def _fold(train: Part, folds: int, seed: int) -> list[Fold]:
     return parts
 
 
-def _judge(
-    head: Head,
-    parts: dict[str, Part],
-    folds: list[Fold],
-    rule: ThresholdRule,
-    seed: int,
-    jobs: int,
-    tell: Progress,
-) -> HeadResult:
+@dataclass(frozen=True)
+class _Terms:
+    """What all heads are judged by alike."""
+
+    rule: ThresholdRule
+    calibration: str
+    alpha: float
+    seed: int
+    jobs: int
+    tell: Progress
+
+
+def _judge(head: Head, parts: dict[str, Part], folds: list[Fold], terms: _Terms) -> HeadResult:
     began = time.perf_counter()
-    train = parts["train"]
+    train, seed = parts["train"], terms.seed
     candidates = head.candidates(train.X.shape[1])
-    tell(f"{head.title}: {len(candidates)} candidates on {len(folds)} folds")
-    tuned = tune(head, folds, candidates=candidates, seed=seed, jobs=jobs)
-    calibration = calibrate(train.y, tuned.scores)
-    threshold = rule(train.y, calibration.apply(tuned.scores))
+    terms.tell(f"{head.title}: {len(candidates)} candidates on {len(folds)} folds")
+    tuned = tune(head, folds, candidates=candidates, seed=seed, jobs=terms.jobs)
+    tests = [fold.test for fold in folds]
+    calibration, losses = calibrate(train.y, tuned.scores, tests, terms.calibration)
+    known = calibration.apply(tuned.scores)
+    threshold = terms.rule(train.y, known)
+    zone = uncertain_zone(train.y, known, threshold.value, terms.alpha)
     probabilities, suspicious = cross_fitted(
-        train.y, tuned.scores, [fold.test for fold in folds], rule
+        train.y, tuned.scores, tests, terms.rule, terms.calibration
     )
     evaluations = {
         "cross-validation": evaluate(
@@ -165,15 +200,21 @@ def _judge(
             probabilities,
             threshold.value,
             suspicious=suspicious,
+            seed=seed,
         )
     }
-    tell(f"{head.title}: fitting on all {len(train.y)} training images")
-    estimator = fit(head, tuned.settings, train.X, train.y, seed=seed, jobs=threads(jobs))
+    terms.tell(f"{head.title}: fitting on all {len(train.y)} training images")
+    estimator = fit(head, tuned.settings, train.X, train.y, seed=seed, jobs=threads(terms.jobs))
     for split in ("valid", "test"):
         if split in parts:
             scores = score(estimator, parts[split].X)
             evaluations[split] = evaluate(
-                split, parts[split].y, scores, calibration.apply(scores), threshold.value
+                split,
+                parts[split].y,
+                scores,
+                calibration.apply(scores),
+                threshold.value,
+                seed=seed,
             )
     return HeadResult(
         name=head.name,
@@ -182,21 +223,35 @@ def _judge(
         candidates=tuned.candidates,
         evaluations=evaluations,
         calibration=calibration,
+        calibration_losses=dict(losses),
         threshold=threshold.value,
         threshold_rule=threshold.rule,
+        zone=zone,
         seconds=time.perf_counter() - began,
         estimator=estimator,
     )
+
+
+def _judge_metadata(
+    metadata: Metadata, parts: dict[str, Part], folds: list[Fold], terms: _Terms, notes: list[str]
+) -> HeadResult:
+    """Judge the baseline on the same images, folds and terms."""
+    encoded, told = metadata.encode({split: part.items for split, part in parts.items()})
+    notes += told
+    described = {split: replace(part, X=encoded[split]) for split, part in parts.items()}
+    train = described["train"]
+    same = [Fold(train.X, train.y, fold.train, fold.test) for fold in folds]
+    return _judge(BASELINE, described, same, terms)
 
 
 def _area(evaluation: Evaluation) -> float:
     return evaluation.auc.value if evaluation.auc else 0.0
 
 
-def _notes_on(results: dict[str, HeadResult]) -> list[str]:
+def _notes_on(results: dict[str, HeadResult], tests: Sequence[PairedTest]) -> list[str]:
     notes = []
     for result in results.values():
-        if result.calibration.slope == 0:
+        if result.calibration.flat:
             notes.append(
                 f"{result.title} is no better than chance in cross-validation: all its "
                 "probabilities are the share of positives."
@@ -207,13 +262,4 @@ def _notes_on(results: dict[str, HeadResult]) -> list[str]:
             notes.append(
                 f"The {split} split has a single class: no ROC AUC and no average precision there."
             )
-    for first, second in combinations(results.values(), 2):
-        one, other = (found.evaluations["cross-validation"] for found in (first, second))
-        difference = compare_auc(one.labels, one.scores, other.scores).difference
-        if difference.low <= 0 <= difference.high:
-            notes.append(
-                f"{first.title} and {second.title} can't be told apart by these data: their "
-                f"cross-validated ROC AUCs differ by {difference.value:+.3f} "
-                f"(95 % interval {difference.low:+.3f} to {difference.high:+.3f}, paired DeLong)."
-            )
-    return notes
+    return notes + [sentence(test) for test in tests if test.split == "cross-validation"]

@@ -1,4 +1,4 @@
-"""From scores to decisions: calibration, and the threshold at which an image is suspicious."""
+"""From probabilities to decisions: the threshold, and the zone in which nothing is certain."""
 
 from __future__ import annotations
 
@@ -8,18 +8,23 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import betaincinv, logit
-from sklearn.linear_model import LogisticRegression
+from scipy.special import betaincinv
 
-from models.results import Calibration
+from features.errors import LesionError
+from models.calibrating import calibrate
+from models.results import Zone
 
 __all__ = [
+    "LeastCost",
+    "Probability",
     "TargetSensitivity",
     "Threshold",
     "ThresholdRule",
-    "calibrate",
+    "Youden",
     "cross_fitted",
+    "read_rule",
     "sensitivity_bound",
+    "uncertain_zone",
 ]
 
 Floats = npt.NDArray[np.float64]
@@ -45,45 +50,6 @@ class ThresholdRule(Protocol):
 
     def __call__(self, labels: npt.NDArray[Any], probabilities: Floats) -> Threshold:
         """Choose."""
-
-
-def calibrate(labels: npt.NDArray[Any], scores: Floats) -> Calibration:
-    """Fit Platt's sigmoid.
-
-    Parameters
-    ----------
-    labels : ndarray of int, shape (n,)
-        1 for the positive class, 0 for the rest; both occur.
-    scores : ndarray, shape (n,)
-        Out-of-fold: scores of images that the head was fitted on would be overconfident.
-
-    Returns
-    -------
-    Calibration
-        If higher scores do not go with the positive class, the slope is 0 and every probability
-        is the share of positives.
-
-    References
-    ----------
-    Platt, Probabilistic outputs for support vector machines and comparisons to regularized
-    likelihood methods, 1999, with his smoothed targets.
-    """
-    positives = int((labels == 1).sum())
-    negatives = len(labels) - positives
-    target = np.where(labels == 1, (positives + 1) / (positives + 2), 1 / (negatives + 2))
-    centre, spread = float(scores.mean()), float(scores.std())
-    slope = 0.0
-    if spread > 0:
-        # A soft target is a hard one of each kind, weighted.
-        column = np.tile((scores - centre) / spread, 2)[:, None]
-        hard = np.repeat([1, 0], len(scores))
-        model = LogisticRegression(C=np.inf, tol=1e-8, max_iter=1000)
-        model.fit(column, hard, sample_weight=np.concatenate([target, 1 - target]))
-        slope = float(model.coef_[0, 0]) / spread
-        intercept = float(model.intercept_[0]) - slope * centre
-    if slope <= 0:
-        return Calibration(slope=0.0, intercept=float(logit(positives / len(labels))))
-    return Calibration(slope=slope, intercept=intercept)
 
 
 def sensitivity_bound(found: npt.ArrayLike, positives: int, confidence: float) -> Floats:
@@ -184,11 +150,168 @@ class TargetSensitivity:
         return Threshold(float(positives[found / n >= self.target][-1]), rule)
 
 
+@dataclass(frozen=True)
+class Youden:
+    """The threshold with the highest sum of sensitivity and specificity.
+
+    References
+    ----------
+    Youden, Index for rating diagnostic tests, Cancer 1950.
+    """
+
+    def __call__(self, labels: npt.NDArray[Any], probabilities: Floats) -> Threshold:
+        """Choose; of equally good thresholds, the lowest."""
+        order = np.argsort(-probabilities, kind="stable")
+        ranked = probabilities[order]
+        last = np.append(np.diff(ranked) != 0, True)
+        positive = labels[order] == 1
+        found = np.cumsum(positive) / max(int(positive.sum()), 1)
+        alarms = np.cumsum(~positive) / max(int((~positive).sum()), 1)
+        index = np.round((found - alarms)[last], 12)
+        best = len(index) - 1 - int(np.argmax(index[::-1]))
+        return Threshold(
+            float(ranked[last][best]),
+            f"highest Youden index ({index[best]:.3f}) among {len(labels)} cross-validated images; "
+            "no sensitivity is promised",
+        )
+
+
+@dataclass(frozen=True)
+class Probability:
+    """A threshold that is given."""
+
+    value: float
+
+    def __call__(self, labels: npt.NDArray[Any], probabilities: Floats) -> Threshold:
+        """Give it; nothing is looked at."""
+        return Threshold(self.value, f"a probability of {self.value:g}, as asked")
+
+
+@dataclass(frozen=True)
+class LeastCost:
+    """The threshold of least expected cost, if probabilities are right.
+
+    Parameters
+    ----------
+    miss, alarm : float
+        What a missed positive and a false alarm cost, in the same unit.
+
+    References
+    ----------
+    Elkan, The foundations of cost-sensitive learning, IJCAI 2001.
+    """
+
+    miss: float
+    alarm: float
+
+    def __call__(self, labels: npt.NDArray[Any], probabilities: Floats) -> Threshold:
+        """Give ``alarm / (alarm + miss)``; nothing is looked at."""
+        return Threshold(
+            self.alarm / (self.alarm + self.miss),
+            f"least expected cost where a miss costs {self.miss:g} and a false alarm "
+            f"{self.alarm:g}, at the training images' share of positives",
+        )
+
+
+def read_rule(text: str) -> ThresholdRule:
+    """Read how a threshold is to be chosen.
+
+    Parameters
+    ----------
+    text : str
+        ``sensitivity:TARGET@CONFIDENCE``, ``youden``, ``cost:MISS/ALARM``, or a probability.
+
+    Returns
+    -------
+    callable
+
+    Raises
+    ------
+    LesionError
+        If it is none of these.
+
+    Examples
+    --------
+    >>> read_rule("cost:10/1")
+    LeastCost(miss=10.0, alarm=1.0)
+    """
+    kind, _, rest = text.strip().lower().partition(":")
+    try:
+        if kind == "youden" and not rest:
+            return Youden()
+        if kind == "sensitivity":
+            target, _, confidence = rest.partition("@")
+            shares = float(target), float(confidence or 0.9)
+            if all(0 < share < 1 for share in shares):
+                return TargetSensitivity(*shares)
+        elif kind == "cost":
+            miss, alarm = (float(part) for part in rest.split("/"))
+            if all(0 < cost < np.inf for cost in (miss, alarm)):
+                return LeastCost(miss, alarm)
+        elif not rest and 0 < (value := float(kind)) < 1:
+            return Probability(value)
+    except ValueError:
+        pass
+    raise LesionError(
+        f"got --threshold {text!r}, expected sensitivity:0.95@0.9 (both between 0 and 1), youden, "
+        "cost:MISS/ALARM such as cost:10/1, or a probability between 0 and 1"
+    )
+
+
+def uncertain_zone(
+    labels: npt.NDArray[Any], probabilities: Floats, threshold: float, alpha: float
+) -> Zone:
+    """Give the zone of probabilities in which nothing is certain.
+
+    Parameters
+    ----------
+    labels : ndarray of int, shape (n,)
+    probabilities : ndarray, shape (n,)
+        Out-of-fold.
+    threshold : float
+    alpha : float
+        Share of each class that may lie on the wrong side of the zone.
+
+    Returns
+    -------
+    Zone
+
+    Notes
+    -----
+    Split conformal prediction by class: a class is ruled out for an image whose probability is
+    more extreme than all but a share `alpha` of that class (counting the image itself). The zone
+    holds the probabilities for which both classes or none is left, and is widened to hold the
+    threshold: so below the zone the decision is always "not suspicious", above it always
+    "suspicious", and inside it the decision stands but is not certain. Widening keeps the promise:
+    of either class at most `alpha`, on average over draws of the images that it was made from,
+    lies on the wrong side. It holds for images drawn like these and judged by a head like those
+    of the folds, and whatever the share of positives is.
+
+    References
+    ----------
+    Vovk, Gammerman and Shafer, Algorithmic Learning in a Random World, 2005, section 4.5
+    (label-conditional); Vovk, Conditional validity of inductive conformal predictors, 2012.
+    """
+    positives = np.sort(probabilities[labels == 1])
+    negatives = np.sort(probabilities[labels != 1])
+    # An image of this rank among n others leaves a share of at most alpha beyond it. Rounding must
+    # not turn 0.1 * 30 into less than 3.
+    low, high = (int(alpha * (len(found) + 1) + 1e-9) for found in (positives, negatives))
+    # Without enough images a class is never ruled out.
+    edges = [
+        float(positives[low - 1]) if low else 0.0,
+        float(negatives[-high]) if high else 1.0,
+        threshold,
+    ]
+    return Zone(min(edges), max(edges), alpha)
+
+
 def cross_fitted(
     labels: npt.NDArray[Any],
     scores: Floats,
     tests: Sequence[npt.NDArray[np.intp]],
     rule: ThresholdRule,
+    method: str = "platt",
 ) -> tuple[Floats, npt.NDArray[np.bool_]]:
     """Calibrate and decide for each fold with what the other folds' scores say.
 
@@ -200,6 +323,8 @@ def cross_fitted(
     tests : sequence of ndarray of int
         The images of each fold.
     rule : callable
+    method : str
+        Of calibration; ``"auto"`` is chosen anew for every fold.
 
     Returns
     -------
@@ -208,10 +333,16 @@ def cross_fitted(
         Neither saw the label of the image it is for.
     """
     probabilities, suspicious = np.empty(len(scores)), np.empty(len(scores), bool)
-    for test in tests:
-        others = np.ones(len(scores), bool)
-        others[test] = False
-        calibration = calibrate(labels[others], scores[others])
+    for held, test in enumerate(tests):
+        kept = [fold for place, fold in enumerate(tests) if place != held]
+        others = np.sort(np.concatenate(kept))
+        calibration, _ = calibrate(
+            labels[others],
+            scores[others],
+            [np.searchsorted(others, np.sort(fold)) for fold in kept],
+            # With a single fold left there is nothing to choose by.
+            "platt" if method == "auto" and len(kept) < 2 else method,
+        )
         threshold = rule(labels[others], calibration.apply(scores[others]))
         probabilities[test] = calibration.apply(scores[test])
         suspicious[test] = probabilities[test] >= threshold.value

@@ -34,12 +34,14 @@ __all__ = [
 ]
 
 BUNDLE_FORMAT: Final = "lesion-bundle"
-BUNDLE_VERSION: Final = 1
+BUNDLE_VERSION: Final = 2
 MANIFEST: Final = "bundle.json"
 DOCUMENTS: Final = ("comparison.json", "report.html", "MODEL_CARD.md")
 # Keras tells by the end of the name how the weights in a file are laid out.
 NETWORK_FILES: Final = ("network.weights.h5", "network.h5")
 
+# What older versions, which are read all the same, don't have.
+_NEW_FIELDS: Final = {1: {"zone"}, 2: set[str]()}
 _SIZE_LIMIT: Final = 16 << 20
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
@@ -58,6 +60,7 @@ _FIELDS: Final[dict[str, tuple[type, ...]]] = {
     "settings": (dict,),
     "threshold": (int, float),
     "threshold_rule": (str,),
+    "zone": (dict, type(None)),
     "calibration": (dict,),
     "metrics": (dict,),
     "counts": (dict,),
@@ -177,17 +180,19 @@ def _read_fields(folder: Path) -> dict[str, Any]:
     if values is None:
         raise altered(folder, f"{MANIFEST} is damaged or describes something else")
     version = values.get("version")
-    if version != BUNDLE_VERSION:
+    if type(version) is not int or version not in _NEW_FIELDS:
         newer = isinstance(version, int) and version > BUNDLE_VERSION
         raise BundleRefused(
             f"the bundle {folder} has format version {version!r}, this program reads version "
             f"{BUNDLE_VERSION}: " + ("update the program" if newer else "fit the classifier anew")
         )
-    if odd := sorted(set(values) ^ set(_FIELDS)):
+    missing = _NEW_FIELDS[version]
+    if odd := sorted(set(values) ^ (set(_FIELDS) - missing)):
         raise altered(folder, f"{MANIFEST} has missing or unknown fields: {', '.join(odd)}")
+    _require_as_written(folder, values)
+    values |= dict.fromkeys(missing)
     if odd := [name for name, kinds in _FIELDS.items() if type(values[name]) not in kinds]:
         raise altered(folder, f"{MANIFEST} has fields of a wrong type: {', '.join(odd)}")
-    _require_as_written(folder, values)
     return values
 
 

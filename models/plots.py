@@ -14,16 +14,22 @@ import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup, escape
 
-from models.evaluation import wilson_interval
 from models.notices import SPLIT_TITLES
+from models.reliability import net_benefit, tenths
 from models.results import Evaluation, HeadResult, Interval
 
-__all__ = ["calibration_plot", "histogram_plot", "interval_plot", "roc_plot"]
+__all__ = [
+    "calibration_plot",
+    "decision_plot",
+    "histogram_plot",
+    "interval_plot",
+    "precision_plot",
+    "roc_plot",
+]
 
 Floats = npt.NDArray[np.float64]
 
 _BINS: Final = 25
-_GROUPS: Final = 10
 _ROW: Final = 30
 
 
@@ -247,17 +253,58 @@ def calibration_plot(found: Evaluation) -> Markup:
     axes.ticks("x", fifths, "Predicted probability")
     axes.ticks("y", fifths, "Observed frequency")
     axes.line([(0, 0), (1, 1)], "chance")
-    order = np.argsort(found.probabilities, kind="stable")
-    for group in np.array_split(order, min(_GROUPS, len(order))):
-        predicted = float(found.probabilities[group].mean())
-        observed = wilson_interval(int(found.labels[group].sum()), len(group))
-        if observed is None:
-            continue
-        axes.line([(predicted, observed.low), (predicted, observed.high)], "whisker h0")
-        axes.dot(predicted, observed.value, "point h0", 4)
+    for group in tenths(found.labels, found.probabilities):
+        observed = group.observed
+        axes.line([(group.predicted, observed.low), (group.predicted, observed.high)], "whisker h0")
+        axes.dot(group.predicted, observed.value, "point h0", 4)
     return axes.svg(
         "Calibration: observed frequency against predicted probability, by tenths of the images"
     )
+
+
+def precision_plot(split: str, heads: Sequence[HeadResult]) -> Markup:
+    """Draw the precision-recall curves of all heads on one split, and the share of positives."""
+    axes = _Axes((250, 250))
+    fifths = [(step / 5, f"{step / 5:.1f}") for step in range(6)]
+    axes.ticks("x", fifths, "Sensitivity (recall)")
+    axes.ticks("y", fifths, "Positive predictive value (precision)")
+    told = []
+    for place, head in enumerate(heads):
+        found = head.evaluations.get(split)
+        if found is None or found.average_precision is None:
+            continue
+        axes.line([(0, found.positives / found.n), (1, found.positives / found.n)], "chance")
+        recall, precision = found.precision_recall()
+        axes.line(list(zip(recall.tolist(), precision.tolist(), strict=True)), f"curve h{place}")
+        told.append(f"{head.title} {found.average_precision}")
+    return axes.svg(
+        f"Precision-recall curves, {split}: average precision {'; '.join(told)}", largest=1.3
+    )
+
+
+def decision_plot(found: Evaluation, threshold: float) -> Markup:
+    """Draw the net benefit of acting on the probabilities, on all images, and on none."""
+    share = found.positives / found.n
+    end = float(np.clip(max(2.5 * share, 1.5 * threshold), 0.1, 0.9))
+    steps = np.linspace(0.005, end, 120)
+    mine = net_benefit(found.labels, found.probabilities, steps)
+    everyone = net_benefit(found.labels, np.ones(found.n), steps)
+    floor, top = -0.15 * max(share, 0.02), 1.1 * max(share, 0.02)
+    axes = _Axes((420, 240), (0, end), (floor, top))
+    step = next(step for step in (0.02, 0.05, 0.1, 0.2) if end / step <= 6)
+    marks = np.arange(0, end + 1e-9, step).tolist()
+    axes.ticks("x", [(mark, f"{mark:.2f}") for mark in marks], "Probability from which one acts")
+    rise = next(rise for rise in (0.005, 0.01, 0.02, 0.05, 0.1, 0.2) if top / rise <= 6)
+    digits = 3 if rise < 0.01 else 2
+    levels = np.arange(0, top, rise).tolist()
+    axes.ticks("y", [(y, f"{y:.{digits}f}") for y in levels], "Net benefit per image")
+    for worth, kind in ((everyone, "chance"), (mine, "curve h0")):
+        shown = worth >= floor
+        axes.line(list(zip(steps[shown].tolist(), worth[shown].tolist(), strict=True)), kind)
+    axes.line([(0, 0), (end, 0)], "chance")
+    if threshold <= end:
+        axes.line([(threshold, floor), (threshold, top)], "threshold")
+    return axes.svg("Decision curve: net benefit of the head, of acting on all images, and on none")
 
 
 def _auc(head: HeadResult, split: str) -> Interval | None:

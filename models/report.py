@@ -12,7 +12,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 from features.cache import Features
 from features.marks import MARKS
 from models import plots
+from models.figure_rows import figures
 from models.notices import NOT_A_DIAGNOSIS, SPLIT_TITLES
+from models.reliability import tenths
 from models.results import Comparison, Evaluation, Interval
 
 __all__ = ["render_report", "splits_of"]
@@ -81,6 +83,13 @@ def render_report(
                 best.evaluations["cross-validation"], best.threshold, comparison.labels
             ),
             calibration=plots.calibration_plot(best.evaluations["cross-validation"]),
+            bins=tenths(
+                best.evaluations["cross-validation"].labels,
+                best.evaluations["cross-validation"].probabilities,
+            ),
+            precisions={split: plots.precision_plot(split, heads) for split in splits},
+            decision=plots.decision_plot(best.evaluations["cross-validation"], best.threshold),
+            figures={split: figures(found) for split, found in best.evaluations.items()},
         )
     )
 
@@ -97,7 +106,13 @@ def environment() -> Environment:
         keep_trailing_newline=True,
     )
     found.filters.update(
-        figure=_figure, spread=_spread, percent=_percent, share=_share, setting=_setting
+        figure=_figure,
+        p_value=_p_value,
+        signed=_signed,
+        spread=_spread,
+        percent=_percent,
+        share=_share,
+        setting=_setting,
     )
     return found
 
@@ -106,6 +121,14 @@ def _figure(value: float | Interval | None) -> str:
     if value is None:
         return "\u2013"
     return f"{value.value if isinstance(value, Interval) else value:.3f}"
+
+
+def _p_value(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3f}".replace("-", "\u2212")
 
 
 def _spread(value: Interval | None) -> str:

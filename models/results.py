@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-from scipy.special import expit
-from sklearn.metrics import precision_recall_curve, roc_curve
+from models.calibrators import Calibration
+from models.figures import Evaluation, Interval, Labels, OperatingPoint, Zone, number, or_none
 
 __all__ = [
     "Calibration",
@@ -19,160 +15,12 @@ __all__ = [
     "Evaluation",
     "HeadResult",
     "Interval",
+    "Labels",
     "OperatingPoint",
+    "PairedTest",
+    "Subgroup",
+    "Zone",
 ]
-
-Floats = npt.NDArray[np.float64]
-Labels = npt.NDArray[np.int8]
-
-_CURVE_DIGITS = 5
-
-
-@dataclass(frozen=True)
-class Interval:
-    """An estimate with its two-sided 95 % confidence interval."""
-
-    value: float
-    low: float
-    high: float
-
-    def as_dict(self) -> dict[str, float | None]:
-        """Give JSON-ready values."""
-        return {name: number(value) for name, value in vars(self).items()}
-
-    def __str__(self) -> str:
-        return f"{self.value:.3f} ({self.low:.3f}-{self.high:.3f})"
-
-
-@dataclass(frozen=True)
-class OperatingPoint:
-    """What the decision "suspicious if the probability is at least the threshold" does.
-
-    Parameters
-    ----------
-    threshold : float
-        On the calibrated probability.
-    sensitivity, specificity : Interval or None
-        Wilson intervals; None where the split has no image of that class.
-    tp, fp, tn, fn : int
-        Images, counted with the positive class as "positive".
-    """
-
-    threshold: float
-    sensitivity: Interval | None
-    specificity: Interval | None
-    tp: int
-    fp: int
-    tn: int
-    fn: int
-
-    def as_dict(self) -> dict[str, Any]:
-        """Give JSON-ready values."""
-        return {
-            "threshold": number(self.threshold),
-            "sensitivity": _or_none(self.sensitivity),
-            "specificity": _or_none(self.specificity),
-            **{name: getattr(self, name) for name in ("tp", "fp", "tn", "fn")},
-        }
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """One head on one split.
-
-    Parameters
-    ----------
-    split : {"cross-validation", "valid", "test"}
-        In ``"cross-validation"`` every image is judged by a head, a calibration and a threshold
-        that were made without it; the settings of the head were chosen on the same folds.
-    n, positives : int
-        Images, and how many of them are of the positive class.
-    auc : Interval or None
-        Area under the ROC curve; None where the split has a single class.
-    average_precision : float or None
-    brier : float
-        Mean squared error of the probabilities.
-    operating_point : OperatingPoint
-    labels : ndarray of int, shape (n,)
-        1 for the positive class, 0 for the rest.
-    scores : ndarray of float, shape (n,)
-        What the head gave, before calibration; the ROC curve and its area are of these.
-    probabilities : ndarray of float, shape (n,)
-        The calibrated scores.
-    """
-
-    split: str
-    n: int
-    positives: int
-    auc: Interval | None
-    average_precision: float | None
-    brier: float
-    operating_point: OperatingPoint
-    labels: Labels
-    scores: Floats
-    probabilities: Floats
-
-    def roc(self) -> tuple[Floats, Floats]:
-        """Give the corners of the ROC curve: false and true positive rates, both ascending.
-
-        Both are empty where the split has a single class.
-        """
-        if self.auc is None:
-            return np.empty(0), np.empty(0)
-        fpr, tpr, _ = roc_curve(self.labels, self.scores)
-        return fpr, tpr
-
-    def precision_recall(self) -> tuple[Floats, Floats]:
-        """Give the precision-recall curve as recall (ascending) and precision.
-
-        Both are empty where the split has a single class.
-        """
-        if self.auc is None:
-            return np.empty(0), np.empty(0)
-        precision, recall, _ = precision_recall_curve(
-            self.labels, self.scores, drop_intermediate=True
-        )
-        return recall[::-1], precision[::-1]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Give JSON-ready values: the figures and the ROC curve, not the scores."""
-        fpr, tpr = (np.round(rates, _CURVE_DIGITS).tolist() for rates in self.roc())
-        return {
-            "split": self.split,
-            "n": self.n,
-            "positives": self.positives,
-            "auc": _or_none(self.auc),
-            "average_precision": number(self.average_precision),
-            "brier": number(self.brier),
-            "operating_point": self.operating_point.as_dict(),
-            "roc": {"fpr": fpr, "tpr": tpr},
-        }
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """Turns scores into probabilities: ``1 / (1 + exp(-(slope * score + intercept)))``.
-
-    The slope is never negative, so a higher score never means a lower probability.
-    """
-
-    slope: float
-    intercept: float
-    method: str = "platt"
-
-    def apply(self, scores: npt.ArrayLike) -> Floats:
-        """Give the probabilities of `scores`, of the same shape."""
-        calibrated: Floats = expit(self.slope * np.asarray(scores, float) + self.intercept)
-        return calibrated
-
-    def as_dict(self) -> dict[str, Any]:
-        """Give JSON-ready values."""
-        return {"method": self.method, "slope": self.slope, "intercept": self.intercept}
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Calibration:
-        """Read what `as_dict` gave."""
-        return cls(float(values["slope"]), float(values["intercept"]), str(values["method"]))
 
 
 @dataclass(frozen=True)
@@ -204,10 +52,14 @@ class HeadResult:
     evaluations : dict of str to Evaluation
         ``"cross-validation"`` always, ``"valid"`` and ``"test"`` where the data has them.
     calibration : Calibration
+    calibration_losses : dict of str to float
+        Cross-validated log loss by method, where the method was chosen by it.
     threshold : float
         On the calibrated probability; at or above it an image is suspicious.
     threshold_rule : str
         How the threshold was chosen, for a person.
+    zone : Zone
+        Of probabilities that don't tell; the threshold is in it.
     seconds : float
         Time from the first candidate to the last evaluation.
     estimator : object
@@ -220,8 +72,10 @@ class HeadResult:
     candidates: tuple[Candidate, ...]
     evaluations: dict[str, Evaluation]
     calibration: Calibration
+    calibration_losses: dict[str, float]
     threshold: float
     threshold_rule: str
+    zone: Zone
     seconds: float
     estimator: Any
 
@@ -234,9 +88,89 @@ class HeadResult:
             "candidates": [candidate.as_dict() for candidate in self.candidates],
             "evaluations": {name: found.as_dict() for name, found in self.evaluations.items()},
             "calibration": self.calibration.as_dict(),
+            "calibration_losses": self.calibration_losses,
             "threshold": number(self.threshold),
             "threshold_rule": self.threshold_rule,
+            "zone": self.zone.as_dict(),
             "seconds": round(self.seconds, 3),
+        }
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """Two heads on the same images of one split.
+
+    Parameters
+    ----------
+    split, first, second : str
+        The heads by their titles.
+    auc : Interval
+        Area under the ROC curve of the first less that of the second, with DeLong's interval for
+        this pair alone.
+    p : float
+        DeLong's, for no difference.
+    p_holm : float
+        The same after Holm's correction over all pairs of the split.
+    first_only, second_only : dict of str to int
+        Images that only one of the two judges rightly, by ``"sensitivity"`` (positives) and
+        ``"specificity"`` (the rest).
+    mcnemar, mcnemar_holm : dict of str to float
+        Exact p values by the same names; corrected over both and all pairs of the split.
+    """
+
+    split: str
+    first: str
+    second: str
+    auc: Interval
+    p: float
+    p_holm: float
+    first_only: dict[str, int]
+    second_only: dict[str, int]
+    mcnemar: dict[str, float]
+    mcnemar_holm: dict[str, float]
+
+    @property
+    def told_apart(self) -> bool:
+        """Whether the areas differ at the 5 % level after the correction."""
+        return self.p_holm < 0.05
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give JSON-ready values."""
+        return {**vars(self), "auc": self.auc.as_dict(), "told_apart": self.told_apart}
+
+
+@dataclass(frozen=True)
+class Subgroup:
+    """The chosen head on images of one kind.
+
+    Parameters
+    ----------
+    split, variable, value : str
+        Such as ``"test"``, ``"age"``, ``"45 to 59"``.
+    n, positives : int
+    auc, sensitivity, specificity : Interval or None
+        None where the class they need is missing.
+    few : bool
+        Fewer than 10 images of a class: too few to conclude anything from.
+    """
+
+    split: str
+    variable: str
+    value: str
+    n: int
+    positives: int
+    auc: Interval | None
+    sensitivity: Interval | None
+    specificity: Interval | None
+    few: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give JSON-ready values."""
+        return {
+            **vars(self),
+            **{
+                name: or_none(getattr(self, name)) for name in ("auc", "sensitivity", "specificity")
+            },
         }
 
 
@@ -265,6 +199,10 @@ class Comparison:
         ``"untrained"``, ``"synthetic"``: to be shown on every output.
     fingerprint : str
         Of the extractor that made the embeddings.
+    tests : tuple of PairedTest
+        Every pair of heads on every split with both classes.
+    subgroups : tuple of Subgroup
+        Of the chosen head, where metadata was given.
     """
 
     labels: tuple[str, str]
@@ -277,6 +215,8 @@ class Comparison:
     notes: tuple[str, ...]
     marks: tuple[str, ...]
     fingerprint: str
+    tests: tuple[PairedTest, ...] = ()
+    subgroups: tuple[Subgroup, ...] = ()
 
     @property
     def best(self) -> HeadResult:
@@ -296,13 +236,6 @@ class Comparison:
             "notes": list(self.notes),
             "marks": list(self.marks),
             "fingerprint": self.fingerprint,
+            "tests": [test.as_dict() for test in self.tests],
+            "subgroups": [subgroup.as_dict() for subgroup in self.subgroups],
         }
-
-
-def number(value: float | None) -> float | None:
-    """Give a float that JSON knows: None for what is not finite."""
-    return None if value is None or not math.isfinite(value) else float(value)
-
-
-def _or_none(value: Interval | None) -> dict[str, float | None] | None:
-    return None if value is None else value.as_dict()

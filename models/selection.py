@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +16,9 @@ from features.cache import Features, Items
 from features.errors import LesionError
 from models.results import Labels
 
-__all__ = ["Part", "Selection", "TrainingError", "select"]
+__all__ = ["ON_LEAK", "Part", "Selection", "TrainingError", "is_positive", "select"]
+
+ON_LEAK: Final = ("drop", "group", "ignore")
 
 _ALSO_CALLED = {"melanoma": ("mel",)}
 
@@ -35,11 +39,14 @@ class Part:
         1 for the positive class, 0 for the rest.
     groups : ndarray of int, shape (n,)
         Equal for images that belong together.
+    items : Items
+        What else is known of each.
     """
 
     X: npt.NDArray[np.float32]
     y: Labels
     groups: npt.NDArray[np.int64]
+    items: Items
 
 
 @dataclass(frozen=True)
@@ -63,13 +70,20 @@ class Selection:
     notes: tuple[str, ...]
 
 
-def select(features: Features, *, positive: str, folds: int) -> Selection:
+def select(
+    features: Features,
+    *,
+    positive: str,
+    folds: int,
+    groups: npt.NDArray[np.str_] | None = None,
+    on_leak: str = "drop",
+) -> Selection:
     """Pick the images of each part.
 
     Labelled images without a split are trained on. An image that occurs several times is used
     once; one whose labels contradict each other is not used; one that belongs together with an
-    image of the validation or test split is not trained on. Entries whose file is gone are
-    ignored.
+    image of the validation or test split is not trained on unless `on_leak` says so. Entries
+    whose file is gone are ignored.
 
     Parameters
     ----------
@@ -78,6 +92,12 @@ def select(features: Features, *, positive: str, folds: int) -> Selection:
         Name of the positive class, in any case; ``"mel"`` is found as ``"melanoma"`` too.
     folds : int
         Of the cross-validation that is to come.
+    groups : ndarray of str, shape (items,), optional
+        Images that belong together besides those whose `group` says so; empty where alone.
+    on_leak : {"drop", "group", "ignore"}
+        What becomes of training images that belong together with an image of another split:
+        ``"drop"`` leaves them out; ``"group"`` trains on them; ``"ignore"`` trains on them and
+        doesn't keep any images together in the folds either.
 
     Returns
     -------
@@ -89,7 +109,10 @@ def select(features: Features, *, positive: str, folds: int) -> Selection:
         If nothing is labelled, no class is called `positive`, there is one class only or one
         with fewer images than folds, or an embedding is not finite.
     """
-    present = features.items.take(features.items.path != "")
+    if on_leak not in ON_LEAK:
+        raise TrainingError(f"got {on_leak!r} for leaks, expected one of {', '.join(ON_LEAK)}")
+    there = features.items.path != ""
+    present = features.items.take(there)
     labelled = present.take(present.label != "")
     if len(labelled) == 0:
         raise TrainingError(
@@ -97,13 +120,16 @@ def select(features: Features, *, positive: str, folds: int) -> Selection:
             "or with --labels CSV"
         )
     names = _class_names(labelled, positive)
-    groups = _belonging_together(present, len(features.embeddings))
+    known = [present.group] if groups is None else [present.group, groups[there]]
+    together = _belonging_together(present.row, known, len(features.embeddings))
     notes: list[str] = []
     kept: dict[str, Items] = {}
     for part, held in _by_part(labelled).items():
         kept[part] = _distinct(held, names[1], part, notes)
-    kept["train"] = _without_leaks(kept["train"], present, groups, notes)
-    _require_enough(kept["train"], groups, names, folds)
+    kept["train"] = _without_leaks(kept["train"], present, together, on_leak, notes)
+    if on_leak == "ignore":
+        together = np.arange(len(together))
+    _require_enough(kept["train"], together, names, folds)
     counts = {
         part: dict(sorted(Counter(items.label.tolist()).items())) for part, items in kept.items()
     }
@@ -117,7 +143,7 @@ def select(features: Features, *, positive: str, folds: int) -> Selection:
         splits = {"valid": "validation", "test": "test"}
         told = " and no ".join(splits[name] for name in missing)
         notes.append(f"The data has no {told} split.")
-    parts = {part: _part(features, items, groups, names[1]) for part, items in kept.items()}
+    parts = {part: _part(features, items, together, names[1]) for part, items in kept.items()}
     return Selection(names, parts, counts, tuple(notes))
 
 
@@ -137,7 +163,8 @@ def _class_names(labelled: Items, positive: str) -> tuple[str, str]:
     return (rest[0] if len(rest) == 1 else f"not {same[0]}"), same[0]
 
 
-def _is_positive(items: Items, positive: str) -> npt.NDArray[np.bool_]:
+def is_positive(items: Items, positive: str) -> npt.NDArray[np.bool_]:
+    """Say of each item whether its label is the positive class, in any case."""
     return np.array([label.casefold() == positive.casefold() for label in items.label], bool)
 
 
@@ -147,18 +174,24 @@ def _by_part(labelled: Items) -> dict[str, Items]:
     return {name: items for name, items in parts.items() if len(items) or name == "train"}
 
 
-def _belonging_together(present: Items, rows: int) -> npt.NDArray[np.int64]:
-    """Number the groups by row: one row in two groups makes them one."""
-    grouped = present.take(present.group != "")
-    names, numbers = np.unique(grouped.group, return_inverse=True)
-    size = rows + len(names)
-    links = coo_array((np.ones(len(grouped)), (grouped.row, rows + numbers)), shape=(size, size))
+def _belonging_together(
+    row: npt.NDArray[np.int64], groupings: Sequence[npt.NDArray[np.str_]], rows: int
+) -> npt.NDArray[np.int64]:
+    """Number the groups by row: one row in two groups, of whatever grouping, makes them one."""
+    sources, targets, size = [], [], rows
+    for group in groupings:
+        names, numbers = np.unique(group[group != ""], return_inverse=True)
+        sources.append(row[group != ""])
+        targets.append(size + numbers)
+        size += len(names)
+    ends = (np.concatenate(sources), np.concatenate(targets))
+    links = coo_array((np.ones(len(ends[0])), ends), shape=(size, size))
     found: npt.NDArray[np.int64] = connected_components(links, directed=False)[1][:rows]
     return found
 
 
 def _distinct(items: Items, positive: str, part: str, notes: list[str]) -> Items:
-    truth = _is_positive(items, positive)
+    truth = is_positive(items, positive)
     _, first, place = np.unique(items.row, return_index=True, return_inverse=True)
     times = np.bincount(place)
     yes = np.bincount(place, weights=truth)
@@ -176,17 +209,32 @@ def _distinct(items: Items, positive: str, part: str, notes: list[str]) -> Items
 
 
 def _without_leaks(
-    train: Items, present: Items, groups: npt.NDArray[np.int64], notes: list[str]
+    train: Items,
+    present: Items,
+    groups: npt.NDArray[np.int64],
+    on_leak: str,
+    notes: list[str],
 ) -> Items:
     judged = present.take((present.split == "valid") | (present.split == "test"))
     leaks = np.isin(groups[train.row], groups[judged.row])
-    if leaks.any():
+    if not leaks.any():
+        return train
+    number, example = _count(int(leaks.sum()), "training image"), train.path[leaks][0]
+    if on_leak == "drop":
         notes.append(
-            f"{_count(int(leaks.sum()), 'training image')} left out because the same image, or "
-            "one of the same group, is in the validation or test split "
-            f"(such as {train.path[leaks][0]})."
+            f"{number} left out because the same image, or one of the same group, is in the "
+            f"validation or test split (such as {example})."
         )
-    return train.take(~leaks)
+        return train.take(~leaks)
+    spoilt = np.isin(groups[judged.row], groups[train.row[leaks]])
+    notes.append(
+        f"{number} trained on although the same image, or one of the same group, is in the "
+        f"validation or test split (such as {example}): the figures there are too good, "
+        f"by {_count(len(np.unique(judged.row[spoilt])), 'image')} that the heads have seen."
+    )
+    if on_leak == "ignore":
+        notes.append("Images that belong together were not kept in one fold (--on-leak ignore).")
+    return train
 
 
 def _require_enough(
@@ -197,7 +245,7 @@ def _require_enough(
             "no labelled image is left to train on: put some into the train split, "
             "none of which is in the validation or test split too"
         )
-    truth = _is_positive(train, names[1])
+    truth = is_positive(train, names[1])
     if truth.all() or not truth.any():
         raise TrainingError(
             f"all {len(train)} training images are of one class ({str(train.label[0])!r}): "
@@ -221,7 +269,7 @@ def _part(features: Features, items: Items, groups: npt.NDArray[np.int64], posit
             f"the embeddings of {_count(int(bad.sum()), 'image')} are not finite (such as "
             f"{items.path[bad][0]}): extract them anew"
         )
-    return Part(X, _is_positive(items, positive).astype(np.int8), groups[items.row])
+    return Part(X, is_positive(items, positive).astype(np.int8), groups[items.row], items)
 
 
 def _count(n: int, what: str) -> str:

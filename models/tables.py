@@ -8,10 +8,11 @@ from typing import Any
 from features.marks import MARKS
 from models.bundle import Bundle
 from models.notices import NOT_A_DIAGNOSIS, SPLIT_TITLES
+from models.paired import as_rows
 from models.report import splits_of
-from models.results import Comparison, HeadResult, Interval
+from models.results import Comparison, HeadResult, Interval, Zone
 
-__all__ = ["aligned", "bundle_text", "comparison_text"]
+__all__ = ["aligned", "bundle_text", "comparison_text", "zone_text"]
 
 _COLUMNS = (
     "head",
@@ -46,16 +47,28 @@ def comparison_text(comparison: Comparison) -> str:
             f"{SPLIT_TITLES[split]}: {some.n} images, {some.positives} {comparison.labels[1]}",
             aligned(_table(heads, split, timed=split == "cross-validation")),
         ]
+        pairs = [test for test in comparison.tests if test.split == split]
+        if pairs:
+            lines += ["", aligned(as_rows(pairs))]
     best = comparison.best
     lines += [
         "",
         f"chosen: {best.title} ({comparison.chosen_by})",
         f"suspicious from a probability of {best.threshold:.3f}: {best.threshold_rule}",
+        f"uncertain {zone_text(best.zone)}",
         *(f"note: {note}" for note in comparison.notes),
         *_marks(comparison.marks),
         NOT_A_DIAGNOSIS,
     ]
     return "\n".join(lines)
+
+
+def zone_text(zone: Zone) -> str:
+    """Say where the probability doesn't tell, and what is promised."""
+    return (
+        f"from a probability of {zone.lower:.3f} to {zone.upper:.3f}: at most {zone.alpha:.0%} "
+        "of each class lie beyond it on the wrong side"
+    ).replace("%", " %")
 
 
 def bundle_text(bundle: Bundle) -> str:
@@ -67,6 +80,8 @@ def bundle_text(bundle: Bundle) -> str:
         ("classes", f"{bundle.labels[1]} (positive) against {bundle.labels[0]}"),
         ("head", f"{bundle.head_title} ({_settings(bundle.settings)})"),
         ("threshold", f"{bundle.threshold:.3f}: {bundle.threshold_rule}"),
+        ("uncertain", "unknown" if bundle.zone is None else zone_text(bundle.zone)),
+        ("calibration", bundle.calibration.method),
         (
             "extractor",
             f"{spec.network}, {spec.weights} weights, {spec.input_size} pixels, {spec.dim} numbers",

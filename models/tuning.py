@@ -138,12 +138,15 @@ def make_folds(
     -------
     list of Fold
     """
-    options = {"n_splits": folds, "shuffle": True, "random_state": seed}
+    names, numbers = np.unique(groups, return_inverse=True)
     # With nothing to keep together the ungrouped splitter gives the same promise in linear time.
-    if len(np.unique(groups)) == len(groups):
-        parts = StratifiedKFold(**options).split(X, y)
+    if len(names) == len(groups):
+        parts = StratifiedKFold(folds, shuffle=True, random_state=seed).split(X, y)
     else:
-        parts = StratifiedGroupKFold(**options).split(X, y, groups)
+        # The splitter's own shuffling lost the proportions before scikit-learn 1.8; groups that
+        # are numbered at random are shuffled as well.
+        shuffled = np.random.default_rng(seed).permutation(len(names))[numbers]
+        parts = StratifiedGroupKFold(folds).split(X, y, shuffled)
     return [Fold(X, y, train, test) for train, test in parts]
 
 

@@ -20,6 +20,7 @@ COMMANDS = {
     "fit_classifier.py": fit_classifier.main,
     "features.synthetic": draw,
     "models classify": models.commands["classify"],
+    "models evaluate": models.commands["evaluate"],
 }
 
 

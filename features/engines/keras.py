@@ -4,41 +4,128 @@ from __future__ import annotations
 
 import os
 import sys
+import time
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from features.networks import Network, Weights, build_network
 
-__all__ = ["KerasEngine"]
+__all__ = ["KerasEngine", "accelerator", "import_keras"]
+
+_CPU_BATCH: Final = 32
+_LARGEST_BATCH: Final = 1024
+_WORTH: Final = 1.05
 
 
 class KerasEngine:
-    """Runs the network as Keras built it, in float32."""
+    """Runs the network as Keras built it.
 
-    def __init__(self, network: Network, weights: Weights, input_size: int) -> None:
-        _import_quietly()
-        self._model = build_network(network, weights, input_size)
-        self._dim = network.dim
+    Parameters
+    ----------
+    network : Network
+    weights : Weights
+    input_size : int
+        Side of the square input in pixels.
+    precision : {"fp32", "bf16"}
+        bf16 is Keras' mixed precision: bf16 arithmetic with float32 weights and sums.
+    """
+
+    fixed_batch = True
+
+    def __init__(
+        self, network: Network, weights: Weights, input_size: int, precision: str = "fp32"
+    ) -> None:
+        keras = import_keras()
+        before = keras.config.dtype_policy()
+        keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bf16" else "float32")
+        try:
+            self._model = build_network(network, weights, input_size)
+        finally:
+            keras.config.set_dtype_policy(before)
+        device = accelerator()
+        self.name = f"Keras ({keras.backend.backend()}) on {device or 'the CPU'}"
+        self.batch = _CPU_BATCH if device is None else self._fastest_batch(input_size)
 
     def run(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Embed a batch: uint8 (n, size, size, 3) to float32 (n, d)."""
         if not len(pixels):
-            return np.empty((0, self._dim), np.float32)
+            return np.empty((0, self._model.output_shape[-1]), np.float32)
         return np.asarray(self._model.predict_on_batch(pixels), dtype=np.float32)
 
+    def _fastest_batch(self, size: int) -> int:
+        """Double the batch for as long as that is faster and fits into memory."""
+        batch, best, fastest = _CPU_BATCH, _CPU_BATCH, 0.0
+        too_large = _too_large()
+        while batch <= _LARGEST_BATCH:
+            pixels = np.zeros((batch, size, size, 3), np.uint8)
+            try:
+                self.run(pixels)
+                start = time.perf_counter()
+                self.run(pixels)
+            except too_large:
+                break
+            rate = batch / (time.perf_counter() - start)
+            if rate < fastest * _WORTH:
+                break
+            best, fastest = batch, rate
+            batch *= 2
+        return best
 
-def _import_quietly() -> None:
-    # TensorFlow's libraries write to the terminal as they are loaded, before any of their log
-    # settings takes effect; a failing import still raises.
+
+def import_keras() -> Any:
+    """Import Keras without what its backend's libraries write to the terminal."""
+    # TensorFlow's libraries chatter as they are loaded, before any of their log settings takes
+    # effect; a failing import still raises.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    if "keras" in sys.modules:
-        return
-    terminal = os.dup(2)
-    try:
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
-        import keras  # noqa: F401
-    finally:
-        os.dup2(terminal, 2)
-        os.close(terminal)
+    if "keras" not in sys.modules:
+        terminal = os.dup(2)
+        try:
+            with open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), 2)
+            import keras
+        finally:
+            os.dup2(terminal, 2)
+            os.close(terminal)
+        _full_float32(keras.backend.backend())
+    return sys.modules["keras"]
+
+
+def accelerator() -> str | None:
+    """Name the GPU that Keras' backend would use; None if there is none."""
+    backend = import_keras().backend.backend()
+    if backend == "tensorflow":
+        import tensorflow
+
+        devices = tensorflow.config.list_physical_devices("GPU")
+        if not devices:
+            return None
+        details = tensorflow.config.experimental.get_device_details(devices[0])
+        return str(details.get("device_name", "a GPU"))
+    if backend == "torch":
+        import torch
+
+        return torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    if backend == "jax":
+        import jax
+
+        device = jax.devices()[0]
+        return str(device.device_kind) if device.platform != "cpu" else None
+    return None
+
+
+def _full_float32(backend: str) -> None:
+    # Recent GPUs round float32 factors to TF32 unless told not to, and would be called fp32 still.
+    if backend == "tensorflow":
+        import tensorflow
+
+        tensorflow.config.experimental.enable_tensor_float_32_execution(False)
+
+
+def _too_large() -> tuple[type[Exception], ...]:
+    if import_keras().backend.backend() != "tensorflow":
+        return MemoryError, RuntimeError
+    import tensorflow
+
+    return MemoryError, RuntimeError, tensorflow.errors.ResourceExhaustedError

@@ -10,6 +10,8 @@ import pytest
 from features.cache import Failure, Features, Items, read_features, write_features
 from features.errors import CacheError
 from features.extractor import ExtractorSpec
+from features.seal import seal_file
+from tests.features.old_version import as_version_1
 
 SPEC = ExtractorSpec(
     network="inception_v3",
@@ -84,26 +86,56 @@ def test_what_is_no_feature_file_is_told(tmp_path: Path) -> None:
     path.write_text("text")
     with pytest.raises(CacheError, match="can't be opened as an HDF5 file"):
         read_features(path)
+    path.write_bytes(b"\x89HDF\r\n\x1a\n and no more")
+    with pytest.raises(CacheError, match="can't be opened as an HDF5 file"):
+        read_features(path)
     with h5py.File(path, "w") as file:
         file["x"] = 1
     with pytest.raises(CacheError, match="not a feature file"):
         read_features(path)
 
 
-@pytest.mark.parametrize(("version", "advice"), [(99, "update the program"), (0, "anew")])
-def test_another_version_is_told(tmp_path: Path, version: int, advice: str) -> None:
+def test_a_newer_version_is_told_and_not_read(tmp_path: Path) -> None:
     path = tmp_path / "features.h5"
     write_features(path, example())
-    with h5py.File(path, "a") as file:
-        file.attrs["version"] = version
-    with pytest.raises(CacheError, match=f"has format version {version}.*{advice}"):
+    seal_file(path, 99)
+    with pytest.raises(CacheError, match=r"has format version 99.*update the program"):
         read_features(path)
+
+
+def test_a_version_that_never_was_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "features.h5"
+    write_features(path, example())
+    as_version_1(path)
+    with h5py.File(path, "a") as file:
+        file.attrs["version"] = 0
+    with pytest.raises(CacheError, match=r"has format version 0.*anew"):
+        read_features(path)
+
+
+def test_version_1_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "features.h5"
+    write_features(path, example(70))
+    as_version_1(path)
+    found = read_features(path)
+    np.testing.assert_array_equal(found.embeddings, example(70).embeddings)
+    assert found.items.path.tolist() == example(70).items.path.tolist()
+    assert found.failures == example().failures
+
+
+def test_the_same_content_makes_the_same_bytes(tmp_path: Path) -> None:
+    features = replace(example(200), created="2026-01-01T00:00:00+00:00")
+    blocks = [features.embeddings[start : start + 37] for start in range(0, 200, 37)]
+    write_features(tmp_path / "a.h5", features)
+    write_features(tmp_path / "b.h5", features, blocks=blocks, rows=200)
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
 
 
 @pytest.mark.parametrize("part", ["embeddings", "items/label", "failures"])
 def test_a_missing_part_is_told(tmp_path: Path, part: str) -> None:
     path = tmp_path / "features.h5"
     write_features(path, example())
+    as_version_1(path)
     with h5py.File(path, "a") as file:
         del file[part]
     with pytest.raises(CacheError, match="is damaged"):
@@ -113,6 +145,7 @@ def test_a_missing_part_is_told(tmp_path: Path, part: str) -> None:
 def test_a_fingerprint_that_was_altered_is_told(tmp_path: Path) -> None:
     path = tmp_path / "features.h5"
     write_features(path, replace(example(), spec=replace(SPEC, input_size=80)))
+    as_version_1(path)
     with h5py.File(path, "a") as file:
         file.attrs["fingerprint"] = SPEC.fingerprint
     with pytest.raises(CacheError, match="fingerprint"):

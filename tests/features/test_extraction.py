@@ -271,7 +271,7 @@ def test_a_killed_run_resumes_to_the_same_file(extractor: Extractor, tmp_path: P
     finished = len(list(blocks.glob("*.h5")))
     assert finished >= 3
     outcome = embed(images, extractor, killed)
-    assert outcome.embedded <= 700 - 128 * finished
+    assert outcome.embedded <= 700 - 64 * finished
     np.testing.assert_array_equal(read_features(killed).embeddings, read_features(whole).embeddings)
 
 

@@ -184,7 +184,7 @@ def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "advice"), [(2, "update the program"), (0, "fit the classifier anew")]
+    ("version", "advice"), [(3, "update the program"), (0, "fit the classifier anew")]
 )
 def test_other_format_versions_are_named(version: int, advice: str, folder: Path) -> None:
     change(folder, lambda values: values.update(version=version, unheard_of=True))
@@ -334,3 +334,43 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 def test_a_copied_bundle_is_as_good(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "copy")
     assert load_bundle(tmp_path / "copy").fingerprint == load_bundle(folder).fingerprint
+
+
+@pytest.mark.parametrize(
+    "zone",
+    [
+        {"lower": 0.9, "upper": 0.1, "alpha": 0.1},
+        {"lower": 0.0, "upper": 1.5, "alpha": 0.1},
+        {"lower": 0.0, "upper": 1.0, "alpha": 0},
+        {"lower": 0.0, "upper": 1.0},
+        {"lower": "x", "upper": 1.0, "alpha": 0.1},
+        {"lower": 0.9999, "upper": 1.0, "alpha": 0.1},
+        [],
+    ],
+)
+def test_a_zone_without_sense_is_refused(zone: Any, folder: Path) -> None:
+    change(folder, lambda values: values.update(zone=zone))
+    with pytest.raises(BundleRefused, match=r"altered or damaged: .*zone"):
+        load_bundle(folder)
+
+
+def test_the_zone_comes_back_and_holds_the_threshold(folder: Path) -> None:
+    bundle = load_bundle(folder)
+    assert bundle.zone is not None
+    assert bundle.zone.holds(bundle.threshold)
+    assert bundle.zone.alpha == 0.1
+
+
+def test_bundles_of_version_1_have_no_zone_and_are_read(folder: Path) -> None:
+    def older(values: dict[str, Any]) -> None:
+        values["version"] = 1
+        del values["zone"]
+
+    change(folder, older)
+    assert load_bundle(folder).zone is None
+
+
+def test_a_version_without_its_fields_is_refused(folder: Path) -> None:
+    change(folder, lambda values: values.update(version=1))
+    with pytest.raises(BundleRefused, match="missing or unknown fields: zone"):
+        load_bundle(folder)

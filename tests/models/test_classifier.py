@@ -65,7 +65,9 @@ def test_the_decision_follows_the_threshold(folder: Path, tmp_path: Path) -> Non
             (changed / path.name).write_bytes(path.read_bytes())
         values = json.loads((changed / "bundle.json").read_text())
         del values["sealed"]
-        (changed / "bundle.json").write_bytes(seal({**values, "threshold": threshold}))
+        (changed / "bundle.json").write_bytes(
+            seal({**values, "threshold": threshold, "zone": None})
+        )
         found = [verdict(result) for result in Classifier.load(changed).classify(images)]
         assert [(one.decision, one.label) for one in found] == [(decision, label)] * 2
 

@@ -8,7 +8,18 @@ from scipy.optimize import minimize
 from scipy.special import expit
 from scipy.stats import binomtest, norm
 
-from models.decision import TargetSensitivity, calibrate, cross_fitted, sensitivity_bound
+from features.errors import LesionError
+from models.calibrating import fit_platt as calibrate
+from models.decision import (
+    LeastCost,
+    Probability,
+    TargetSensitivity,
+    Youden,
+    cross_fitted,
+    read_rule,
+    sensitivity_bound,
+    uncertain_zone,
+)
 
 
 def drawn(
@@ -155,3 +166,107 @@ def test_cross_fitting_agrees_with_one_fit_where_there_is_much_data() -> None:
     calibration = calibrate(labels, scores)
     np.testing.assert_allclose(probabilities, calibration.apply(scores), atol=0.02)
     assert suspicious[labels == 1].mean() == pytest.approx(0.953, abs=0.01)
+
+
+def test_youden_is_the_best_sum_over_all_thresholds() -> None:
+    labels, scores = drawn(300, 7)
+    probabilities = expit(scores).round(2)
+    found = Youden()(labels, probabilities)
+
+    def index(threshold: float) -> float:
+        called = probabilities >= threshold
+        return float(called[labels == 1].mean() - called[labels == 0].mean())
+
+    best = max(index(threshold) for threshold in probabilities)
+    assert index(found.value) == pytest.approx(best)
+    assert found.value == min(t for t in probabilities if index(t) > best - 1e-9)
+    assert f"{best:.3f}" in found.rule
+
+
+def test_cost_has_the_least_expected_cost_where_probabilities_are_right() -> None:
+    rng = np.random.default_rng(8)
+    probabilities = rng.beta(1, 4, 200_000)
+    labels = (rng.random(200_000) < probabilities).astype(np.int8)
+
+    def cost(threshold: float) -> float:
+        called = probabilities >= threshold
+        return float(10 * (~called & (labels == 1)).sum() + (called & (labels == 0)).sum())
+
+    chosen = read_rule("cost:10/1")(labels, probabilities).value
+    assert chosen == pytest.approx(1 / 11)
+    assert all(cost(chosen) <= cost(other) * 1.001 for other in np.linspace(0.01, 0.6, 60))
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("sensitivity:0.95@0.9", TargetSensitivity(0.95, 0.9)),
+        ("Sensitivity:0.8", TargetSensitivity(0.8, 0.9)),
+        (" youden ", Youden()),
+        ("0.5", Probability(0.5)),
+        ("cost:5/2", LeastCost(5, 2)),
+    ],
+)
+def test_rules_are_read(text: str, rule: object) -> None:
+    assert read_rule(text) == rule
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "best", "sensitivity", "sensitivity:95", "sensitivity:0.9@1", "sensitivity:x", "0", "1",
+     "1.5", "-0.5", "nan", "cost:1", "cost:0/1", "cost:1/inf", "cost:1/2/3", "youden:1", "0.5:1"],
+)  # fmt: skip
+def test_rules_that_are_none_are_refused_in_one_sentence(text: str) -> None:
+    with pytest.raises(LesionError, match="got --threshold") as refused:
+        read_rule(text)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(("m", "n", "alpha"), [(40, 160, 0.1), (374, 1626, 0.1), (60, 60, 0.05)])
+@pytest.mark.parametrize("apart", [0.5, 1.5, 4.0])
+def test_the_zone_leaves_no_more_errors_than_promised(
+    m: int, n: int, alpha: float, apart: float
+) -> None:
+    # The promise is of the mean over draws, of each class by itself, and at any share.
+    rng = np.random.default_rng(m)
+    labels = np.repeat([1, 0], [m, n])
+    missed, alarmed = [], []
+    for _ in range(1000):
+        scores = rng.normal(labels * apart, 1)
+        probabilities = expit(scores)
+        zone = uncertain_zone(labels, probabilities, 0.5, alpha)
+        lower, upper = np.log([zone.lower, zone.upper]) - np.log1p([-zone.lower, -zone.upper])
+        missed.append(norm.cdf(lower - apart))
+        alarmed.append(norm.sf(upper))
+    for errors in (missed, alarmed):
+        assert np.mean(errors) <= alpha + 3 * np.std(errors) / np.sqrt(1000)
+
+
+def test_the_zone_is_not_wider_than_it_must_be() -> None:
+    rng = np.random.default_rng(1)
+    labels = np.repeat([1, 0], [20_000, 20_000])
+    probabilities = expit(rng.normal(labels * 1.0, 1))
+    zone = uncertain_zone(labels, probabilities, 0.6, 0.1)
+    assert (probabilities[labels == 1] < zone.lower).mean() == pytest.approx(0.1, abs=0.001)
+    assert (probabilities[labels == 0] > zone.upper).mean() == pytest.approx(0.1, abs=0.001)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.floats(0, 1), min_size=1, max_size=60),
+    st.lists(st.floats(0, 1), min_size=1, max_size=60),
+    st.floats(0, 1),
+    st.sampled_from([0.01, 0.1, 0.3]),
+)
+def test_zone_and_threshold_never_contradict_each_other(
+    positives: list[float], negatives: list[float], threshold: float, alpha: float
+) -> None:
+    labels = np.repeat([1, 0], [len(positives), len(negatives)])
+    zone = uncertain_zone(labels, np.array([*positives, *negatives]), threshold, alpha)
+    assert zone.lower <= threshold <= zone.upper
+    # Sure of the negative class: never suspicious. Sure of the positive: always.
+    for probability in (*positives, *negatives):
+        if not zone.holds(probability):
+            assert (probability >= threshold) == (probability > zone.upper)
+    if alpha * (len(positives) + 1) < 1:
+        assert zone.lower == 0

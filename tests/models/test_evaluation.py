@@ -54,8 +54,9 @@ def test_figures_are_those_of_scikit_learn(
     assert found.auc is not None
     assert found.auc.value == pytest.approx(roc_auc_score(labels, scores), abs=1e-9)
     expected = average_precision_score(labels, scores)
-    assert found.average_precision == pytest.approx(expected, abs=1e-9)
-    assert found.brier == pytest.approx(brier_score_loss(labels, probabilities), abs=1e-9)
+    assert found.average_precision is not None
+    assert found.average_precision.value == pytest.approx(expected, abs=1e-9)
+    assert found.brier.value == pytest.approx(brier_score_loss(labels, probabilities), abs=1e-9)
     fpr, tpr, _ = roc_curve(labels, scores)
     np.testing.assert_allclose(np.array(found.roc()), np.array([fpr, tpr]), atol=1e-9)
     assert 0 <= found.auc.low <= found.auc.value <= found.auc.high <= 1

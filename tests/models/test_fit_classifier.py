@@ -162,3 +162,37 @@ def test_lost_weights_are_asked_for_before_the_work(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert (tmp_path / "out" / "network.h5").read_bytes() == content
     assert "UNTRAINED" not in done.output
+
+
+def test_decisions_are_made_as_asked(cache: Path, tmp_path: Path) -> None:
+    table = tmp_path / "m.csv"
+    table.write_text("id,age\n" + "".join(f"{n},{10 + n % 50}\n" for n in range(150)))
+    done = invoke(
+        cache, "--out", tmp_path / "b", *FAST, "--calibration", "isotonic",
+        "--threshold", "cost:9/1", "--alpha", "0.2", "--metadata", table,
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    bundle = load_bundle(tmp_path / "b")
+    assert bundle.calibration.method == "isotonic"
+    assert bundle.threshold == pytest.approx(0.1)
+    assert bundle.zone is not None
+    assert bundle.zone.alpha == 0.2
+    assert bundle.head_name == "logistic_regression"
+    assert "Metadata alone" in done.output
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--threshold", "best"), "got --threshold 'best'"),
+        (("--alpha", "0.7"), "got alpha 0.7"),
+        (("--metadata", "none.csv"), "none.csv can't be read"),
+    ],
+)
+def test_decisions_that_make_no_sense_are_refused(
+    words: tuple[str, ...], told: str, cache: Path, tmp_path: Path
+) -> None:
+    done = invoke(cache, "--out", tmp_path / "out", *FAST, *words)
+    assert done.exit_code == 1
+    assert told in done.output
+    assert done.output.startswith("error: ")

@@ -15,7 +15,7 @@ from models.card import render_card
 from models.comparison import compare_heads
 from models.heads import HEADS
 from models.report import render_report
-from models.results import Comparison
+from models.results import Comparison, Interval, Subgroup
 from tests.models.cached import cluster_features, spec_of
 
 FEATURES = cluster_features()
@@ -91,12 +91,13 @@ def test_every_head_is_shown_on_every_split() -> None:
             assert found.auc is not None
             assert f"{found.auc.value:.3f}" in page.text
             assert f"{found.auc.low:.3f}\u2013{found.auc.high:.3f}" in page.text
-            assert f"{found.brier:.3f}" in page.text
+            assert f"{found.brier.value:.3f}" in page.text
         assert head.title in page.text
     curves = [line for line in page.all("polyline") if str(line["class"]).startswith("curve")]
-    assert len(curves) == 3 * 3
+    # ROC and precision-recall of every head on every split, and one decision curve.
+    assert len(curves) == 2 * 3 * 3 + 1
     pictures = page.all("svg")
-    assert len(pictures) == 3 + 3
+    assert len(pictures) == 3 + 3 + 4
     assert all(picture["aria-label"] for picture in pictures)
 
 
@@ -164,7 +165,7 @@ def test_data_without_other_splits_is_reported() -> None:
     features = cluster_features(splits=("",))
     comparison = compare_heads(features, heads=["svm"], folds=3, jobs=1)
     page = Page(report(comparison, features))
-    assert len(page.all("svg")) == 1 + 3
+    assert len(page.all("svg")) == 1 + 3 + 2
     assert "Validation split" not in page.text
     assert "| Test split" not in card(comparison, features)
 
@@ -191,3 +192,27 @@ def test_the_card_says_what_it_must() -> None:
     auc = comparison.best.evaluations["test"].auc
     assert auc is not None
     assert f"{auc.value:.3f} ({auc.low:.3f} to {auc.high:.3f})" in text
+
+
+def test_zone_tests_and_subgroups_are_shown() -> None:
+    comparison = compared()
+    rows = [
+        Subgroup("test", "age", "under 30", 12, 2, None, None, Interval(0.5, 0.2, 0.8), few=True),
+        Subgroup("test", "sex", NASTY, 40, 14, Interval(0.7, 0.5, 0.8), None, None, few=False),
+    ]
+    html = report(replace(comparison, subgroups=tuple(rows)))
+    text = " ".join(Page(html).text.split())
+    zone = comparison.best.zone
+    assert f"From {zone.lower:.3f} to {zone.upper:.3f} the decision stands but is uncertain" in text
+    assert "age: under 30 few" in text
+    assert f"sex: {NASTY}" in text
+    assert "<script" not in html
+    for test in comparison.tests:
+        assert f"{test.first} \u2212 {test.second}" in text
+    assert "can't tell them apart" in text
+    assert "Subgroups" not in report(comparison)
+    for shown in (comparison, replace(comparison, subgroups=tuple(rows))):
+        examined = "were not examined" in card(shown) and "age, sex, body site, camera" in card(
+            shown
+        )
+        assert examined is not bool(shown.subgroups)

@@ -1,0 +1,49 @@
+"""``python -m features``: look at feature files, check them, and turn them into others."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Final
+
+import click
+
+from features.errors import LesionError
+
+__all__ = ["main"]
+
+_COMMANDS: Final = {
+    "audit": "features.audit_command",
+    "export": "features.file_commands",
+    "inspect": "features.file_commands",
+    "merge": "features.file_commands",
+    "verify": "features.file_commands",
+}
+
+
+class _OnDemand(click.Group):
+    """Imports a command when it is asked for, so that ``--help`` comes at once."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        return sorted(_COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in _COMMANDS:
+            return None
+        command = getattr(importlib.import_module(_COMMANDS[name]), name)
+        return command if isinstance(command, click.Command) else None
+
+
+@click.group(
+    cls=_OnDemand,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+def main() -> None:
+    """Look at feature files, check them, and turn them into others."""
+
+
+if __name__ == "__main__":
+    try:
+        main(prog_name="python -m features")
+    except LesionError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,142 @@
+"""Networks in OpenVINO's format, converted once and kept in the user's cache folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import platformdirs
+
+from features.engines.openvino import import_openvino
+from features.networks import Network, Weights, build_network, file_sha256
+
+__all__ = ["Converted", "converted_network", "kept_sha256"]
+
+# Raise it when a conversion would come out differently from the same weights.
+_CONVERSION: Final = 1
+NETWORK: Final = "network.xml"
+PARAMETERS: Final = "network.bin"
+_NOTE: Final = "about.json"
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A converted network.
+
+    Parameters
+    ----------
+    path : Path
+        Its graph, ``network.xml``; the numbers lie beside it in ``network.bin``.
+    sha256 : str
+        Of the numbers.
+    """
+
+    path: Path
+    sha256: str
+
+    @property
+    def files(self) -> tuple[Path, Path]:
+        """Both files."""
+        return self.path, self.path.with_name(PARAMETERS)
+
+
+def converted_network(
+    network: Network, weights: Weights, input_size: int, precision: str
+) -> Converted:
+    """Find a converted network, or convert it now.
+
+    Parameters
+    ----------
+    network : Network
+    weights : Weights
+    input_size : int
+        Side of the square input in pixels.
+    precision : {"fp32", "bf16", "int8"}
+        bf16 is a matter of how fp32 numbers are used; int8 is a network of its own.
+
+    Returns
+    -------
+    Converted
+
+    Raises
+    ------
+    WeightsError
+        If the weights don't fit the network.
+    ExtractorError
+        If int8 is asked for and what quantises is not installed.
+    """
+    folder = _folder(network, weights, input_size, precision)
+    found = _read(folder)
+    if found is not None:
+        return found
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".partial-"))
+    except OSError:
+        # Without a folder to keep it in, the network is converted in every run.
+        work = Path(tempfile.mkdtemp(prefix="lesion-classifier-"))
+        folder = work / "network"
+    staged = work / "staged"
+    staged.mkdir()
+    try:
+        if precision == "int8":
+            from features.engines.int8 import quantise
+
+            source = converted_network(network, weights, input_size, "fp32")
+            quantise(source.path, staged / NETWORK, input_size)
+        else:
+            import_openvino()
+            model = build_network(network, weights, input_size)
+            model.export(str(staged / NETWORK), format="openvino", verbose=False)
+        note = {"sha256": file_sha256(staged / PARAMETERS)}
+        (staged / _NOTE).write_text(json.dumps(note), encoding="utf-8")
+        _publish(staged, folder)
+    finally:
+        if folder.parent != work:
+            shutil.rmtree(work)
+    made = _read(folder)
+    if made is None:
+        raise FileNotFoundError(folder)
+    return made
+
+
+def kept_sha256(network: Network, weights: Weights, input_size: int, precision: str) -> str | None:
+    """Tell the hash of a converted network that is kept; None if there is none yet."""
+    found = _read(_folder(network, weights, input_size, precision))
+    return None if found is None else found.sha256
+
+
+def _folder(network: Network, weights: Weights, input_size: int, precision: str) -> Path:
+    what: dict[str, Any] = {
+        "conversion": _CONVERSION,
+        "network": network.name,
+        "weights": weights.sha256,
+        "size": input_size,
+        "int8": precision == "int8",
+    }
+    key = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
+    kept = os.environ.get("LESION_CACHE") or platformdirs.user_cache_path("lesion-classifier")
+    return Path(kept) / "networks" / f"{network.name}-{key}"
+
+
+def _read(folder: Path) -> Converted | None:
+    try:
+        note = json.loads((folder / _NOTE).read_text(encoding="utf-8"))
+        return Converted(folder / NETWORK, str(note["sha256"]))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _publish(staged: Path, folder: Path) -> None:
+    try:
+        staged.replace(folder)
+    except OSError:
+        # Another process was first: what it made is the same.
+        if _read(folder) is None:
+            raise

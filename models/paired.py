@@ -1,0 +1,167 @@
+"""Whether heads differ: paired tests on the same images, corrected for there being several."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import binomtest
+
+from models.results import Evaluation, HeadResult, PairedTest
+from models.roc import compare_auc
+
+__all__ = ["as_rows", "compare_all", "holm", "mcnemar", "paired_tests", "sentence"]
+
+_SIDES = {"sensitivity": 1, "specificity": 0}
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Correct p values for having made several tests.
+
+    Parameters
+    ----------
+    p_values : sequence of float
+
+    Returns
+    -------
+    list of float
+        In the same order; at or above what went in, at most 1.
+
+    References
+    ----------
+    Holm, A simple sequentially rejective multiple test procedure, Scandinavian Journal of
+    Statistics 1979.
+
+    Examples
+    --------
+    >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03])]
+    [0.03, 0.06, 0.06]
+    """
+    order = np.argsort(p_values, kind="stable")
+    raised = np.asarray(p_values, float)[order] * np.arange(len(order), 0, -1)
+    corrected = np.empty(len(order))
+    corrected[order] = np.minimum(np.maximum.accumulate(raised), 1)
+    return [float(p) for p in corrected]
+
+
+def mcnemar(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> tuple[int, int, float]:
+    """Compare two ways of judging by the images that only one of them judges rightly.
+
+    Parameters
+    ----------
+    first, second : ndarray of bool, shape (n,)
+        Whether each judges the image rightly.
+
+    Returns
+    -------
+    first_only, second_only : int
+    p : float
+        Exact and two-sided.
+
+    References
+    ----------
+    McNemar, Note on the sampling error of the difference between correlated proportions,
+    Psychometrika 1947.
+    """
+    one, other = int((first & ~second).sum()), int((second & ~first).sum())
+    p = 1.0 if one + other == 0 else float(binomtest(one, one + other).pvalue)
+    return one, other, p
+
+
+def paired_tests(heads: Mapping[str, HeadResult]) -> tuple[PairedTest, ...]:
+    """Compare every pair of heads on every split.
+
+    Parameters
+    ----------
+    heads : mapping of str to HeadResult
+        Evaluated on the same images.
+
+    Returns
+    -------
+    tuple of PairedTest
+        Splits with fewer than two images of a class are left out. Areas by DeLong; sensitivities
+        and specificities at each head's own threshold by McNemar.
+    """
+    some = next(iter(heads.values())).evaluations
+    found: list[PairedTest] = []
+    for split, judged in some.items():
+        if 2 <= judged.positives <= judged.n - 2:
+            named = [(head.title, head.evaluations[split]) for head in heads.values()]
+            found += compare_all(split, named)
+    return tuple(found)
+
+
+def compare_all(split: str, named: Sequence[tuple[str, Evaluation]]) -> list[PairedTest]:
+    """Compare every pair of evaluations on the same images, as one family of tests."""
+    drafts = [
+        (first, second, compare_auc(one.labels, one.scores, other.scores), _calls(one, other))
+        for (first, one), (second, other) in combinations(named, 2)
+    ]
+    p_auc = holm([difference.p for _, _, difference, _ in drafts])
+    p_calls = iter(holm([call[2] for *_, calls in drafts for call in calls.values()]))
+    return [
+        PairedTest(
+            split=split,
+            first=first,
+            second=second,
+            auc=difference.difference,
+            p=difference.p,
+            p_holm=corrected,
+            first_only={side: call[0] for side, call in calls.items()},
+            second_only={side: call[1] for side, call in calls.items()},
+            mcnemar={side: call[2] for side, call in calls.items()},
+            mcnemar_holm={side: next(p_calls) for side in calls},
+        )
+        for (first, second, difference, calls), corrected in zip(drafts, p_auc, strict=True)
+    ]
+
+
+def _calls(one: Evaluation, other: Evaluation) -> dict[str, tuple[int, int, float]]:
+    right = [judged.suspicious == (judged.labels == 1) for judged in (one, other)]
+    return {
+        side: mcnemar(right[0][one.labels == label], right[1][one.labels == label])
+        for side, label in _SIDES.items()
+    }
+
+
+def sentence(test: PairedTest) -> str:
+    """Say what a test found, for a person."""
+    figures = (
+        f"ROC AUCs differ by {test.auc.value:+.3f} (95 % interval {test.auc.low:+.3f} to "
+        f"{test.auc.high:+.3f}, paired DeLong, {_p(test.p_holm)} after Holm's correction)"
+    )
+    where = "cross-validated " if test.split == "cross-validation" else ""
+    if test.told_apart:
+        better, worse = (
+            (test.first, test.second) if test.auc.value > 0 else (test.second, test.first)
+        )
+        return f"{better} ranks these images better than {worse}: their {where}{figures}."
+    return (
+        f"{test.first} and {test.second} can't be told apart by these data: their {where}{figures}."
+    )
+
+
+def _p(value: float) -> str:
+    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
+
+
+def as_rows(tests: Sequence[PairedTest]) -> list[tuple[str, ...]]:
+    """Lay tests out as the rows of a table, with its header."""
+    rows: list[tuple[str, ...]] = [
+        ("pair", "AUC difference (95 %)", "p, Holm", "sensitivity p", "specificity p", "verdict")
+    ]
+    for test in tests:
+        auc = test.auc
+        rows.append(
+            (
+                f"{test.first} - {test.second}",
+                f"{auc.value:+.3f} ({auc.low:+.3f} to {auc.high:+.3f})",
+                f"{test.p_holm:.3f}",
+                f"{test.mcnemar_holm['sensitivity']:.3f}",
+                f"{test.mcnemar_holm['specificity']:.3f}",
+                "different" if test.told_apart else "can't be told apart",
+            )
+        )
+    return rows
