@@ -10,33 +10,39 @@ import pytest
 
 import extract_features
 import fit_classifier
+from features import file_commands
+from features.audit_command import audit
 from features.synthetic import main as draw
 from models.__main__ import main as models
 from service.settings import OPTIONS
 from tests.conftest import ROOT
 
-COMMANDS = {
-    "extract_features.py": extract_features.main,
-    "fit_classifier.py": fit_classifier.main,
-    "features.synthetic": draw,
-    "models classify": models.commands["classify"],
-    "models evaluate": models.commands["evaluate"],
-}
+COMMANDS = [
+    ("extract_features.py", extract_features.main),
+    ("fit_classifier.py", fit_classifier.main),
+    ("features.synthetic", draw),
+    ("features audit", audit),
+    ("features verify", file_commands.verify),
+    ("features verify", file_commands.inspect),
+    ("features verify", file_commands.export),
+    ("features verify", file_commands.merge),
+    ("models classify", models.commands["classify"]),
+    ("models evaluate", models.commands["evaluate"]),
+]
 
 
 def pages() -> list[Path]:
     return [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_option_is_documented(name: str) -> None:
+@pytest.mark.parametrize(("section", "command"), COMMANDS)
+def test_every_option_is_documented(section: str, command: click.Command) -> None:
     text = (ROOT / "docs" / "commands.md").read_text()
-    section = next(
-        part for part in text.split("\n## ") if part.startswith("`python") and name in part
-    )
-    for option in COMMANDS[name].params:
+    parts = [part for part in text.split("\n## ") if section in part.splitlines()[0]]
+    assert len(parts) == 1
+    for option in command.params:
         if isinstance(option, click.Option):
-            assert any(f"`{word}`" in section for word in option.opts), option.opts
+            assert any(f"`{word}`" in parts[0] for word in option.opts), option.opts
 
 
 def test_every_setting_of_the_service_is_documented() -> None:
