@@ -8,7 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from jinja2 import Environment
 from PIL import Image
 
 from features.audit import Audit, Group
@@ -17,6 +17,7 @@ from features.cache import Features
 from features.errors import UnreadableImage
 from features.images import load_pixels
 from features.marks import MARKS
+from features.page import page_environment
 
 __all__ = ["render_audit"]
 
@@ -120,15 +121,12 @@ def _shapes(features: Features) -> dict[str, float]:
 
 @lru_cache(maxsize=1)
 def _environment() -> Environment:
-    found = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=select_autoescape(["html"]),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
+    found = page_environment(
+        Path(__file__).parent / "templates",
+        figure=figure,
+        likeness=_likeness,
+        thousands="{:,}".format,
     )
-    found.filters.update(figure=figure, likeness=_likeness, thousands="{:,}".format)
     found.globals["count"] = count
     return found
 

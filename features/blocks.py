@@ -97,12 +97,11 @@ class FeatureWriter:
                 f"{self.path.parent} can't be written to ({error.strerror}): "
                 "choose another place with --out"
             ) from error
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._lock.release)
             self._read_previous()
             self._read_blocks()
-        except BaseException:
-            self._lock.release()
-            raise
+            undo.pop_all()
         return self
 
     def __exit__(

@@ -7,10 +7,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from jinja2 import Environment
 
 from features.cache import Features
 from features.marks import MARKS
+from features.page import page_environment
 from models import plots
 from models.figure_rows import figures
 from models.notices import NOT_A_DIAGNOSIS, SPLIT_TITLES
@@ -97,15 +98,8 @@ def render_report(
 @lru_cache(maxsize=1)
 def environment() -> Environment:
     """Give the templates, with HTML escaping and the filters that write figures."""
-    found = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=select_autoescape(["html"]),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    found.filters.update(
+    return page_environment(
+        Path(__file__).parent / "templates",
         figure=_figure,
         p_value=_p_value,
         signed=_signed,
@@ -114,7 +108,6 @@ def environment() -> Environment:
         share=_share,
         setting=_setting,
     )
-    return found
 
 
 def _figure(value: float | Interval | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -70,15 +71,12 @@ def swap(staged: Path, target: Path, replaced: Path) -> None:
     """
     for path in (*staged.iterdir(), staged):
         _sync(path)
-    was_there = target.exists()
-    if was_there:
-        target.rename(replaced)
-    try:
+    with contextlib.ExitStack() as undo:
+        if target.exists():
+            target.rename(replaced)
+            undo.callback(replaced.rename, target)
         staged.rename(target)
-    except BaseException:
-        if was_there and not target.exists():
-            replaced.rename(target)
-        raise
+        undo.pop_all()
     _sync(target.parent)
 
 
