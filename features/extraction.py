@@ -21,6 +21,7 @@ from features.engines import Engine
 from features.errors import UnreadableImage
 from features.extractor import Extractor
 from features.images import Decoded, Pixels, decode, read_file
+from features.networks import file_sha256
 
 __all__ = ["Outcome", "extract"]
 
@@ -156,13 +157,9 @@ def _hash(path: Path) -> str | UnreadableImage:
     if path.exists() and not path.is_file():
         return UnreadableImage("unreadable", "it is not an ordinary file: leave it out")
     try:
-        with path.open("rb") as file:
-            digest = hashlib.sha256()
-            while block := file.read(1 << 20):
-                digest.update(block)
+        return file_sha256(path)
     except OSError as error:
         return UnreadableImage("unreadable", f"the file can't be read ({error.strerror})")
-    return digest.hexdigest()
 
 
 def _embed_all(

@@ -17,7 +17,7 @@ from features.errors import CacheMismatch, ExtractorError
 from features.images import PIXELS_VERSION
 from features.networks import NETWORKS, Network, Weights, resolve_weights
 
-__all__ = ["Extractor", "ExtractorSpec", "load_converted", "load_extractor"]
+__all__ = ["Extractor", "ExtractorSpec", "load_extractor"]
 
 
 @dataclass(frozen=True)
@@ -255,39 +255,6 @@ def load_extractor(
         lambda: load_engine(plan, chosen, found, size, serving=serving),
         found.path,
     )
-
-
-def load_converted(spec: ExtractorSpec, path: Path) -> Extractor:
-    """Run a converted network as it lies in a bundle, to answer one image soon.
-
-    Parameters
-    ----------
-    spec : ExtractorSpec
-        What the network is.
-    path : Path
-        Its graph in OpenVINO's format.
-
-    Returns
-    -------
-    Extractor
-
-    Raises
-    ------
-    ExtractorError
-        If this program prepares pixels in another way than the specification says.
-    """
-    if spec.pixels != PIXELS_VERSION:
-        raise ExtractorError(
-            f"{spec} needs pixels of version {spec.pixels}, this program makes version "
-            f"{PIXELS_VERSION}: extract the features anew, or use the program they were made with"
-        )
-
-    def load() -> Engine:
-        from features.engines.openvino import OpenVinoEngine
-
-        return OpenVinoEngine(path, spec.precision, serving=True)
-
-    return Extractor(spec, load)
 
 
 def _name_precision(plan: Plan, network: Network, weights: Weights, size: int) -> str:

@@ -16,7 +16,7 @@ import platformdirs
 from features.engines.openvino import import_openvino
 from features.networks import Network, Weights, build_network, file_sha256
 
-__all__ = ["Converted", "converted_network", "kept_sha256"]
+__all__ = ["Converted", "converted_network"]
 
 # Raise it when a conversion would come out differently from the same weights.
 _CONVERSION: Final = 1
@@ -39,11 +39,6 @@ class Converted:
 
     path: Path
     sha256: str
-
-    @property
-    def files(self) -> tuple[Path, Path]:
-        """Both files."""
-        return self.path, self.path.with_name(PARAMETERS)
 
 
 def converted_network(
@@ -104,12 +99,6 @@ def converted_network(
     if made is None:
         raise FileNotFoundError(folder)
     return made
-
-
-def kept_sha256(network: Network, weights: Weights, input_size: int, precision: str) -> str | None:
-    """Tell the hash of a converted network that is kept; None if there is none yet."""
-    found = _read(_folder(network, weights, input_size, precision))
-    return None if found is None else found.sha256
 
 
 def _folder(network: Network, weights: Weights, input_size: int, precision: str) -> Path:

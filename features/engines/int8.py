@@ -46,8 +46,8 @@ def quantise(source: Path, target: Path, input_size: int) -> None:
         import nncf
     except ImportError as error:
         raise ExtractorError(
-            "int8 needs NNCF, which is not installed: run `pip install lesion-classifier[int8]` "
-            "or `pip install nncf`, or leave --precision out"
+            "int8 needs NNCF, which is not installed: run `pip install nncf`, "
+            "or leave --precision out"
         ) from error
     from features.drawing import draw_lesion
     from features.synthetic import LABELS, sample_lesion
