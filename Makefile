@@ -8,7 +8,8 @@ PORT ?= 8000
 # `make test SLOW=--slow` also runs the tests that take more than a few seconds.
 SLOW ?=
 
-.PHONY: demo test lint serve clean bench bench-extract bench-heads
+.PHONY: demo test lint serve clean bench bench-extract bench-heads bench-accuracy bench-big \
+	bench-serve
 
 demo: $(VENV)/.installed
 	$(BIN)/python scripts/demo.py --out $(DEMO)
@@ -25,13 +26,22 @@ serve: $(VENV)/.installed
 	$(BIN)/python -m service --bundle $(BUNDLE) --port $(PORT)
 
 # Need real images and weights in the folder that LESION_TEST_DATA names, and a quiet machine.
-bench: bench-extract bench-heads
+bench: bench-extract bench-heads bench-accuracy bench-big bench-serve
 
 bench-extract: $(VENV)/.installed-test
 	$(BIN)/python -m benchmarks.extract --write
 
 bench-heads: $(VENV)/.installed-test
 	$(BIN)/python -m benchmarks.heads --write
+
+bench-big: $(VENV)/.installed-test
+	$(BIN)/python -m benchmarks.big --write
+
+bench-serve: $(VENV)/.installed-test
+	$(BIN)/python -m benchmarks.serve --write
+
+bench-accuracy: $(VENV)/.installed-test
+	$(BIN)/python -m benchmarks.accuracy --write
 
 clean:
 	rm -rf $(VENV) $(DEMO) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -8,6 +8,17 @@ from pathlib import Path
 import click
 
 
+def _listed(_context: object, _option: object, text: str | None) -> tuple[str, ...]:
+    return tuple(name.strip() for name in (text or "").split(",") if name.strip())
+
+
+def _pixels(context: object, option: object, text: str | None) -> tuple[int, ...]:
+    names = _listed(context, option, text)
+    if any(not (name.isascii() and name.isdecimal()) or int(name) < 1 for name in names):
+        raise click.BadParameter(f"got {text!r}, expected pixels such as 299 or 299,448")
+    return tuple(map(int, names))
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.argument("images", type=click.Path(path_type=Path))
 @click.option(
@@ -24,8 +35,32 @@ import click
     "or a Keras weights file of the network without its top.",
 )  # fmt: skip
 @click.option(
-    "--size", type=click.IntRange(min=1), metavar="PIXELS",
-    help="Side of the network's input; by default what it was trained on (299 or 224).",
+    "--recipe", type=click.Choice(["fast", "accurate"]), default="accurate", show_default=True,
+    help="What is read off the network: fast is the average of its last layer, accurate reads "
+    "several layers in several views and takes longer.",
+)  # fmt: skip
+@click.option(
+    "--layers", metavar="NAME[,NAME]", callback=_listed,
+    help="Layers of the network, instead of the recipe's.",
+)  # fmt: skip
+@click.option(
+    "--pool", type=click.Choice(["mean", "mean+std"]),
+    help="How positions are summed up, instead of as the recipe says.",
+)  # fmt: skip
+@click.option(
+    "--views", metavar="NAME[,NAME]", callback=_listed,
+    help="How an image is turned, instead of as the recipe says: identity, flip-h, flip-v, "
+    "rotate-90, rotate-180, rotate-270, transpose, transverse; @PIXELS after it for a size of its "
+    "own, lesion: before it for a closer look at the lesion.",
+)  # fmt: skip
+@click.option(
+    "--colour", type=click.Choice(["as-is", "shades-of-grey"]),
+    help="Whether the colour of the light is taken out of the images, instead of as the recipe "
+    "says.",
+)  # fmt: skip
+@click.option(
+    "--sizes", "--size", metavar="PIXELS[,PIXELS]", callback=_pixels,
+    help="Sides of the network's input, instead of the recipe's; every view is taken at each.",
 )  # fmt: skip
 @click.option(
     "--engine", type=click.Choice(["auto", "keras", "openvino"]), default="auto",
@@ -64,7 +99,12 @@ def main(
     out: Path,
     network: str,
     weights: str,
-    size: int | None,
+    recipe: str,
+    layers: tuple[str, ...],
+    pool: str | None,
+    views: tuple[str, ...],
+    colour: str | None,
+    sizes: tuple[int, ...],
     engine: str,
     precision: str,
     tables: tuple[Path, ...],
@@ -87,6 +127,8 @@ def main(
     from features.extraction import extract
     from features.extractor import load_extractor
     from features.labels import LabelTable
+    from features.networks import NETWORKS
+    from features.recipes import choose_recipe
 
     try:
         found = find_images(
@@ -96,8 +138,17 @@ def main(
                 for table in tables
             ],
         )
+        chosen = choose_recipe(
+            NETWORKS[network],
+            recipe,
+            layers=layers,
+            pooling=pool,
+            views=views,
+            sizes=sizes,
+            colour=colour,
+        )
         extractor = load_extractor(
-            network, weights, input_size=size, engine=engine, precision=precision
+            network, weights, recipe=chosen, engine=engine, precision=precision
         )
         with Progress() as progress:
             outcome = extract(

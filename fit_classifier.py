@@ -20,11 +20,21 @@ import click
 )  # fmt: skip
 @click.option(
     "--heads", multiple=True, metavar="NAME[,NAME]",
-    help="Heads to compare: logistic_regression, svm, xgboost.  [default: all]",
+    help="Heads to compare: logistic_regression, svm, xgboost, ensemble (the average of the first "
+    "two), or dotted paths of scikit-learn classifiers, such as my_module.MyEstimator.  "
+    "[default: the four]",
 )  # fmt: skip
 @click.option(
     "--head", metavar="NAME",
     help="The head for the bundle, instead of the one with the best cross-validated ROC AUC.",
+)  # fmt: skip
+@click.option(
+    "--settings", metavar="NAME=NUMBER,...|BUNDLE",
+    help="Search nothing: take these settings of the one head in --heads, or those of a bundle.",
+)  # fmt: skip
+@click.option(
+    "--no-reuse", is_flag=True,
+    help="Compute everything anew, also what earlier runs found on the same embeddings.",
 )  # fmt: skip
 @click.option(
     "--folds",
@@ -70,6 +80,24 @@ import click
     help="Training images that belong together with one of another split: leave them out, or "
     "train on them, keeping groups together in the folds (group) or not (ignore).",
 )  # fmt: skip
+@click.option(
+    "--no-thumbnails", is_flag=True,
+    help="Leave small pictures of training and misjudged images out of bundle and report.",
+)  # fmt: skip
+@click.option(
+    "--no-gallery", is_flag=True,
+    help="Keep no training images in the bundle: it then knows neither similar cases nor pictures "
+    "that are unlike them.",
+)  # fmt: skip
+@click.option(
+    "--feedback", metavar="PATH|URL",
+    help="Train on the images that reviewers labelled in the service, too.",
+)  # fmt: skip
+@click.option(
+    "--memory", type=click.FloatRange(min=0, min_open=True), metavar="GIB",
+    help="Memory to be used at most; where it is too little for all embeddings at once, heads are "
+    "fitted block by block, and the SVM approximately.  [default: what is free]",
+)  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace the bundle in the folder.")
 def main(
     features: Path,
@@ -77,6 +105,8 @@ def main(
     positive: str,
     heads: tuple[str, ...],
     head: str | None,
+    settings: str | None,
+    no_reuse: bool,
     folds: int,
     seed: int,
     jobs: int,
@@ -87,6 +117,10 @@ def main(
     metadata: tuple[Path, ...],
     groups: str,
     on_leak: str,
+    no_thumbnails: bool,
+    no_gallery: bool,
+    feedback: str | None,
+    memory: float | None,
     overwrite: bool,
 ) -> None:
     """Compare classical heads on the feature file FEATURES and keep the best as a bundle.
@@ -97,10 +131,14 @@ def main(
     from features.audit_groups import find_groups
     from features.cache import read_features
     from features.errors import LesionError
-    from models.bundle import find_weights, require_free, save_bundle
     from models.comparison import compare_heads
     from models.decision import read_rule
+    from models.feedback import FeedbackStore, add_feedback
+    from models.known_settings import read_settings
+    from models.memory import allowance
     from models.metadata import read_metadata
+    from models.multiclass_text import classes_text
+    from models.saving import find_weights, require_free, save_bundle
     from models.tables import comparison_text
 
     names = [name.strip() for part in heads for name in part.split(",") if name.strip()]
@@ -108,14 +146,23 @@ def main(
         # What would spoil the end is found out before the work.
         require_free(out, overwrite=overwrite)
         rule = read_rule(threshold)
-        cached = read_features(features)
+        given = None
+        if settings is not None:
+            settled, its_settings = read_settings(settings, names)
+            names, given = [settled], {settled: its_settings}
+        free = allowance(memory)
+        cached = read_features(features, small=min(2**30, free // 8), held=free // 4)
+        reviewed: tuple[str, ...] = ()
+        if feedback is not None:
+            with FeedbackStore(feedback) as store:
+                cached, reviewed = add_feedback(cached, store.read())
         found = find_weights(cached, weights)
         known = read_metadata(metadata, cached.items.path.tolist()) if metadata else None
         together = find_groups(groups, features, cached.items)
         comparison = compare_heads(
             cached,
             positive=positive,
-            heads=names if heads else None,
+            heads=names if heads or given else None,
             head=head,
             folds=folds,
             seed=seed,
@@ -124,17 +171,31 @@ def main(
             calibration=calibration,
             alpha=alpha,
             metadata=known,
-            groups=together.group,
+            groups=together.group if together.searched else None,
             on_leak=on_leak,
+            memory=allowance(memory),
+            settings=given,
+            reuse=not no_reuse,
             progress=lambda message: click.echo(message, err=True),
         )
-        save_bundle(out, comparison, cached, weights=found, overwrite=overwrite)
+        save_bundle(
+            out,
+            comparison,
+            cached,
+            weights=found,
+            overwrite=overwrite,
+            thumbnails=not no_thumbnails,
+            gallery=not no_gallery,
+            options=click.get_current_context().params,
+        )
     except LesionError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit("stopped: nothing was written")
-    for note in together.notes:
+    for note in (*together.notes, *reviewed):
         click.echo(note, err=True)
+    if comparison.classes is not None:
+        click.echo("\n" + classes_text(comparison))
     click.echo(comparison_text(comparison))
     click.echo(f"\nbundle: {out}\nreport: {out / 'report.html'}")
     click.echo(f"next:   python -m service --bundle {out}")

@@ -223,6 +223,8 @@ def command(images: Path, weights: Path, out: Path, precision: str) -> list[obje
         out,
         "--precision",
         precision,
+        "--recipe",
+        "fast",
     ]
 
 

@@ -39,10 +39,13 @@ class GroupTable:
         One per item; empty where the image is alone or not listed.
     notes : tuple of str
         What a person should know of it.
+    searched : bool
+        Whether there is a table at all; without one, nobody looked for copies.
     """
 
     group: npt.NDArray[np.str_]
     notes: tuple[str, ...] = ()
+    searched: bool = False
 
 
 def components(n: int, links: Iterable[Link]) -> list[list[int]]:
@@ -162,7 +165,7 @@ def read_groups(path: str | Path, items: Items) -> GroupTable:
             f"groups: {unlisted} of {int(present.sum())} images are not in {path}: "
             "run `python -m features audit` again to compare them, too"
         )
-    return GroupTable(group, tuple(notes))
+    return GroupTable(group, tuple(notes), searched=True)
 
 
 def find_groups(choice: str, features: Path, items: Items) -> GroupTable:

@@ -28,18 +28,18 @@ from features.cache import (
     Failure,
     Features,
     Items,
-    flush_folder,
     open_features,
-    publish,
     read_without_embeddings,
     write_features,
 )
 from features.checksums import CHUNK_ROWS
 from features.errors import CacheError
 from features.extractor import ExtractorSpec
+from features.publishing import flush_folder, publish
+from features.rows import rows_of
 from features.seal import SEAL_SIZE, is_intact, seal_bytes
 
-__all__ = ["FeatureWriter", "Size", "explained", "gathered", "require_writable", "rows_of"]
+__all__ = ["FeatureWriter", "Size", "explained", "gathered", "require_writable"]
 
 _OPEN_FILES: Final = 50
 
@@ -184,7 +184,7 @@ class FeatureWriter:
             write_features(
                 self.path,
                 features,
-                blocks=gathered([self._where[sha256] for sha256 in hashes], self.spec.dim),
+                blocks=gathered([self._where[sha256] for sha256 in hashes], self.spec.width),
                 rows=len(hashes),
                 dtype=self.dtype,
             )
@@ -293,16 +293,6 @@ def gathered(places: Sequence[tuple[Path, int]], dim: int) -> Iterator[Embedding
                 here = [at for at, (place, _) in enumerate(wanted) if place == path]
                 rows[here] = rows_of(opened[path], np.array([wanted[at][1] for at in here]))
             yield rows
-
-
-def rows_of(stored: h5py.Dataset, rows: npt.NDArray[np.int64]) -> Embeddings:
-    """Read rows in any order, repeated or not, shape (len(rows), d)."""
-    distinct, back = np.unique(rows, return_inverse=True)
-    if len(distinct) and distinct[-1] - distinct[0] < 4 * len(distinct):
-        # HDF5 is many times slower at picking rows than at reading a stretch.
-        stretch = stored[distinct[0] : distinct[-1] + 1]
-        return np.asarray(stretch[rows - distinct[0]], np.float32)
-    return np.asarray(stored[distinct][back], np.float32)
 
 
 def _same(old: Features, new: Features) -> bool:

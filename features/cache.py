@@ -1,4 +1,4 @@
-"""The HDF5 feature file: what is in it, read whole and written whole.
+"""The HDF5 feature file: what is in it, read and written whole; many embeddings are read in blocks.
 
 `docs/cache-format.md` describes the format for readers in other languages.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import platform
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,6 +23,8 @@ from features.checksums import CHUNK_ROWS, in_chunks, row_checksum, write_checks
 from features.errors import CacheError
 from features.extractor import ExtractorSpec
 from features.guard import GuardedFile, new_hdf5
+from features.publishing import publish
+from features.rows import Rows, StoredTable
 from features.seal import is_intact, seal_file, sealed_version
 
 __all__ = [
@@ -44,6 +45,9 @@ _READABLE_VERSIONS = (1, CACHE_VERSION)
 Embeddings = npt.NDArray[np.float32]
 _TEXT = h5py.string_dtype("utf-8")
 _TEXT_COLUMNS = ("sha256", "path", "label", "split", "group")
+# Beyond this embeddings aren't turned into float32 all at once, beyond that not even read.
+_SMALL_BYTES = 2**30
+_HELD_BYTES = 3 * 2**30
 # What reading a damaged file that no seal protects may raise.
 _DAMAGED = (LookupError, ValueError, TypeError, AttributeError, OSError, RuntimeError)
 _NUMBER_COLUMNS = {"row": np.int64, "width": np.int32, "height": np.int32}
@@ -114,8 +118,9 @@ class Features:
     ----------
     spec : ExtractorSpec
         What made the embeddings.
-    embeddings : ndarray of float32, shape (r, d)
-        One row per distinct image; row ``items.row[i]`` belongs to item ``i``.
+    embeddings : ndarray of float32 or Rows, shape (r, d)
+        One row per distinct image; row ``items.row[i]`` belongs to item ``i``. `Rows` where there
+        are too many to hold them as float32.
     items : Items
     failures : tuple of Failure
     synthetic : bool
@@ -131,7 +136,7 @@ class Features:
     """
 
     spec: ExtractorSpec
-    embeddings: Embeddings
+    embeddings: Embeddings | Rows
     items: Items
     failures: tuple[Failure, ...] = ()
     synthetic: bool = False
@@ -152,8 +157,13 @@ class Features:
         return tuple(mark for mark, holds in marks.items() if holds)
 
     def embedded(self, items: Items) -> Embeddings:
-        """Give the embeddings of `items`, shape (len(items), d)."""
-        return self.embeddings[items.row]
+        """Give what heads are given of `items`, shape (len(items), spec.head_dim)."""
+        return self.spec.combine(self.embeddings[items.row])
+
+    def rows(self, items: Items) -> Rows:
+        """Give the same in blocks, when they are asked for."""
+        found = self.embeddings if isinstance(self.embeddings, Rows) else Rows(self.embeddings)
+        return found.take(items.row, combine=self.spec.combine, d=self.spec.head_dim)
 
 
 def software_versions() -> dict[str, str]:
@@ -229,12 +239,19 @@ def _require_known(path: Path, version: int) -> None:
         )
 
 
-def read_features(path: str | Path) -> Features:
-    """Read a feature file into memory.
+def read_features(
+    path: str | Path, *, small: int = _SMALL_BYTES, held: int = _HELD_BYTES
+) -> Features:
+    """Read a feature file.
 
     Parameters
     ----------
     path : str or Path
+    small : int
+        Embeddings that take no more bytes than this as float32 are given as an array.
+    held : int
+        Others that take no more than this as they are stored are held so in memory; still more are
+        left in the file, which must then stay where it is. Either way they are given as `Rows`.
 
     Returns
     -------
@@ -247,7 +264,13 @@ def read_features(path: str | Path) -> Features:
     """
     with open_features(Path(path)) as file:
         features = read_without_embeddings(file)
-        return replace(features, embeddings=file["embeddings"].astype(np.float32)[:])
+        stored = file["embeddings"]
+        if 4 * stored.size <= small:
+            return replace(features, embeddings=stored[:].astype(np.float32, copy=False))
+        if stored.nbytes <= held:
+            return replace(features, embeddings=Rows(stored[:]))
+        table = StoredTable(Path(path).absolute(), "embeddings", stored.shape, stored.dtype)
+        return replace(features, embeddings=Rows(table))
 
 
 def read_without_embeddings(file: h5py.File) -> Features:
@@ -258,7 +281,7 @@ def read_without_embeddings(file: h5py.File) -> Features:
     failures = [file["failures"][name].asstr()[:] for name in ("sha256", "path", "code", "reason")]
     return Features(
         spec=spec,
-        embeddings=np.empty((0, spec.dim), np.float32),
+        embeddings=np.empty((0, spec.width), np.float32),
         items=Items(
             **{name: file["items"][name].asstr()[:].astype(np.str_) for name in _TEXT_COLUMNS},
             **{name: file["items"][name][:] for name in _NUMBER_COLUMNS},
@@ -303,36 +326,20 @@ def write_features(
     """
     target = Path(path)
     if blocks is None:
-        blocks, rows = [features.embeddings], len(features.embeddings)
+        whole = features.embeddings
+        blocks = whole.blocks() if isinstance(whole, Rows) else [whole]
+        rows = len(whole)
     aside = target.with_name(f".{target.name}.partial")
     try:
         with new_hdf5(aside) as (file, guarded):
             _write_attributes(file, features)
             _write_items(file, features)
             sound = _while_sound(blocks, guarded)
-            _write_embeddings(file, sound, rows or 0, features.spec.dim, np.dtype(dtype))
+            _write_embeddings(file, sound, rows or 0, features.spec.width, np.dtype(dtype))
         seal_file(aside, CACHE_VERSION)
         publish(aside, target)
     finally:
         aside.unlink(missing_ok=True)
-
-
-def publish(aside: Path, target: Path) -> None:
-    """Rename a finished file into place so that it survives a power cut."""
-    with aside.open("r+b") as written:
-        os.fsync(written.fileno())
-    aside.replace(target)
-    flush_folder(target.parent)
-
-
-def flush_folder(folder: Path) -> None:
-    """Make the names in a folder survive a power cut."""
-    if os.name == "posix":
-        opened = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(opened)
-        finally:
-            os.close(opened)
 
 
 def _write_attributes(file: h5py.File, features: Features) -> None:

@@ -14,16 +14,17 @@ from typing import Any, Final
 import h5py
 import numpy as np
 
-from features.blocks import explained, rows_of
+from features.blocks import explained
 from features.cache import (
     Embeddings,
     Features,
     Items,
     open_features,
-    publish,
     read_without_embeddings,
 )
 from features.errors import CacheError
+from features.publishing import publish
+from features.rows import rows_of
 
 __all__ = ["SUFFIXES", "export_features"]
 
@@ -48,7 +49,7 @@ class _Table:
     def pieces(self) -> Iterator[tuple[Items, Embeddings]]:
         for start in range(0, len(self.items), _ROWS):
             piece = self.items.take(np.arange(start, min(start + _ROWS, len(self.items))))
-            yield piece, rows_of(self.stored, piece.row)
+            yield piece, np.asarray(rows_of(self.stored, piece.row), np.float32)
 
 
 def export_features(path: str | Path, out: str | Path) -> int:
@@ -115,7 +116,7 @@ def _write_npz(table: _Table, aside: Path) -> None:
                 np.lib.format.write_array(member, values, allow_pickle=False)
         about = zipfile.ZipInfo("embeddings.npy", _ZIP_TIME)
         with archive.open(about, "w", force_zip64=True) as member:
-            shape = (len(table.items), spec.dim)
+            shape = (len(table.items), spec.width)
             header = {"descr": "<f4", "fortran_order": False, "shape": shape}
             np.lib.format.write_array_header_2_0(member, header)
             for _, embeddings in table.pieces():
@@ -125,7 +126,7 @@ def _write_npz(table: _Table, aside: Path) -> None:
 def _write_csv(table: _Table, aside: Path) -> None:
     with aside.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        numbers = (f"e{number}" for number in range(table.features.spec.dim))
+        numbers = (f"e{number}" for number in range(table.features.spec.width))
         writer.writerow([*_COLUMNS, "marks", *numbers])
         for items, embeddings in table.pieces():
             columns = [getattr(items, name).tolist() for name in _COLUMNS]
@@ -148,7 +149,7 @@ def _write_parquet(table: _Table, aside: Path) -> None:
     text, number = arrow.string(), arrow.int32()
     columns = [(name, number if name in {"width", "height"} else text) for name in _COLUMNS]
     schema = arrow.schema(
-        [*columns, ("embedding", arrow.list_(arrow.float32(), spec.dim))],
+        [*columns, ("embedding", arrow.list_(arrow.float32(), spec.width))],
         metadata={
             "fingerprint": spec.fingerprint,
             "extractor": json.dumps(spec.as_dict()),
@@ -159,7 +160,7 @@ def _write_parquet(table: _Table, aside: Path) -> None:
         for items, embeddings in table.pieces():
             flat = arrow.array(embeddings.reshape(-1), arrow.float32())
             values = [arrow.array(getattr(items, name).tolist(), kind) for name, kind in columns]
-            values.append(arrow.FixedSizeListArray.from_arrays(flat, spec.dim))
+            values.append(arrow.FixedSizeListArray.from_arrays(flat, spec.width))
             writer.write_table(arrow.Table.from_arrays(values, schema=schema))
 
 

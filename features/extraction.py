@@ -20,7 +20,7 @@ from features.dataset import Dataset, Item
 from features.engines import Engine
 from features.errors import UnreadableImage
 from features.extractor import Extractor
-from features.images import Decoded, Pixels, decode, read_file
+from features.images import Decoded, Frame, Pixels, decode, read_file
 from features.networks import file_sha256
 
 __all__ = ["Outcome", "extract"]
@@ -175,8 +175,8 @@ def _embed_all(
         return
     engine = extractor.prepare()
     progress(0, len(todo))
-    size = extractor.spec.input_size
-    read = _ahead(pool, lambda file: _decode(root, file, size), todo, 2 * engine.batch)
+    frames = extractor.spec.frames
+    read = _ahead(pool, lambda file: _decode(root, file, frames), todo, 2 * engine.batch)
     with _Writing(writer) as writing:
         batch: list[tuple[_File, Decoded]] = []
         for done, (file, found) in enumerate(read, start=1):
@@ -185,22 +185,21 @@ def _embed_all(
             else:
                 batch.append((file, found))
             if len(batch) == engine.batch or (batch and done == len(todo)):
-                pixels = np.stack([image.pixels for _, image in batch])
+                by_frame = zip(*(image.frames for _, image in batch), strict=True)
+                pixels = [np.stack(frame) for frame in by_frame]
                 hashes = [each.sha256 for each, _ in batch]
-                sizes = [Size(image.width, image.height) for _, image in batch]
-                writing.add(hashes, sizes, _embed(extractor, pixels, engine))
+                originals = [Size(image.width, image.height) for _, image in batch]
+                writing.add(hashes, originals, _embed(extractor, pixels, engine))
                 batch.clear()
             if not batch:
                 progress(done, len(todo))
 
 
-def _embed(extractor: Extractor, pixels: Pixels, engine: Engine) -> Embeddings:
-    if not engine.fixed_batch or len(pixels) == engine.batch:
-        return extractor.embed(pixels)
+def _embed(extractor: Extractor, pixels: Sequence[Pixels], engine: Engine) -> Embeddings:
+    missing = engine.batch - len(pixels[0]) if engine.fixed_batch else 0
     # Every pass has the same number of rows, so that an embedding never depends on its neighbours.
-    batch = np.zeros((engine.batch, *pixels.shape[1:]), np.uint8)
-    batch[: len(pixels)] = pixels
-    return extractor.embed(batch)[: len(pixels)]
+    padded = [np.pad(frame, ((0, missing), (0, 0), (0, 0), (0, 0))) for frame in pixels]
+    return extractor.embed(*padded)[: len(pixels[0])]
 
 
 class _Writing:
@@ -252,7 +251,7 @@ class _Writing:
             written.result()
 
 
-def _decode(root: Path, file: _File, size: int) -> Decoded | Failure:
+def _decode(root: Path, file: _File, frames: Sequence[Frame]) -> Decoded | Failure:
     path = file.item.path
     try:
         data = read_file(root / path)
@@ -261,7 +260,7 @@ def _decode(root: Path, file: _File, size: int) -> Decoded | Failure:
     if hashlib.sha256(data).hexdigest() != file.sha256:
         return Failure("", path, "unreadable", "the file changed during the run: run again")
     try:
-        return decode(data, size)
+        return decode(data, *frames)
     except UnreadableImage as error:
         return Failure(file.sha256, path, error.code, str(error))
 
@@ -312,7 +311,7 @@ def _describe(
     )
     return Features(
         spec=extractor.spec,
-        embeddings=np.empty((0, extractor.spec.dim), np.float32),
+        embeddings=np.empty((0, extractor.spec.width), np.float32),
         items=items,
         failures=tuple(sorted(failures, key=lambda failure: failure.path)),
         synthetic=dataset.synthetic,

@@ -7,6 +7,7 @@ import io
 import struct
 import warnings
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -15,8 +16,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, ImageCms, ImageFile, UnidentifiedImageError
 
+from features.colour import AS_IS, correct, light
 from features.errors import UnreadableImage
 from features.jpeg import is_jpeg, load_jpeg
+from features.lesion import SIDE, WHOLE, Box, locate
 from features.png import is_png, require_sound_png
 
 __all__ = [
@@ -25,6 +28,7 @@ __all__ = [
     "MAX_PIXELS",
     "PIXELS_VERSION",
     "Decoded",
+    "Frame",
     "Pixels",
     "decode",
     "load_pixels",
@@ -78,20 +82,47 @@ warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
 
 
 @dataclass(frozen=True)
+class Frame:
+    """What is cut out of an image, and how large it becomes.
+
+    Parameters
+    ----------
+    size : int
+        Side of the square in pixels.
+    region : {"whole", "lesion"}
+        The whole image, or what `features.lesion.locate` finds.
+    colour : {"as-is", "shades-of-grey"}
+        Whether the colour of the light, estimated on the whole image, is taken out.
+    """
+
+    size: int
+    region: str = "whole"
+    colour: str = AS_IS
+
+
+@dataclass(frozen=True)
 class Decoded:
     """An image as the network sees it, and how large it was.
 
     Parameters
     ----------
-    pixels : ndarray of uint8, shape (size, size, 3)
-        sRGB.
+    frames : tuple of ndarray of uint8, shape (size, size, 3)
+        sRGB, each frame that was asked for.
     width, height : int
         Of the original in pixels, upright.
+    boxes : tuple of Box
+        Where in the image each frame lies.
     """
 
-    pixels: Pixels
+    frames: tuple[Pixels, ...]
     width: int
     height: int
+    boxes: tuple[Box, ...]
+
+    @property
+    def pixels(self) -> Pixels:
+        """The first frame."""
+        return self.frames[0]
 
 
 def load_pixels(source: str | Path | bytes, size: int) -> Pixels:
@@ -129,39 +160,55 @@ def load_pixels(source: str | Path | bytes, size: int) -> Pixels:
     return decode(source, size).pixels
 
 
-def decode(source: str | Path | bytes, size: int) -> Decoded:
-    """Read an image as `load_pixels` does, and tell its original size.
+def decode(
+    source: str | Path | bytes, *frames: Frame | int, max_pixels: int = MAX_PIXELS
+) -> Decoded:
+    """Read an image as `load_pixels` does, in one or several frames, and tell its original size.
+
+    Parameters
+    ----------
+    source : str, Path or bytes
+        A file, or a file's content; read once.
+    *frames : Frame or int
+        An integer is the whole image at that size.
+    max_pixels : int, optional
+        An image with more is refused before it is decoded.
+
+    Returns
+    -------
+    Decoded
 
     Raises
     ------
     UnreadableImage
         With a reason that a person understands.
     """
+    wanted = [Frame(frame) if isinstance(frame, int) else frame for frame in frames]
     data = source if isinstance(source, bytes) else read_file(Path(source))
     if not data:
         raise UnreadableImage("empty", "the file is empty: copy or export it again")
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             width, height = image.size
-            _require_size(width, height)
+            _require_size(width, height, max_pixels)
             # Below twice the target the JPEG decoder's own scaling would be seen in the result.
-            image.draft(None, (2 * size, 2 * size))
+            least = 2 * max(_least(frame) for frame in wanted)
+            image.draft(None, (least, least))
             loaded = _loaded(data, image)
             # Asked for only now: Pillow would pass over damage that it meets on the way to EXIF.
             orientation = _orientation(image)
-            pixels = _to_square(loaded, size)
+            turn = _TURNS.get(orientation)
+            boxes = _boxes(loaded, wanted, turn)
+            pixels = _frames(loaded, wanted, boxes, turn)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise _too_large() from error
+        raise _too_large(max_pixels) from error
     except UnidentifiedImageError as error:
         raise _unidentified(data) from error
     except _DAMAGE as error:
         raise _damaged(error) from error
-    turn = _TURNS.get(orientation)
-    if turn is not None:
-        pixels = pixels.transpose(turn)
-        if orientation >= 5:
-            width, height = height, width
-    return Decoded(np.asarray(pixels, dtype=np.uint8), width, height)
+    if orientation >= 5 and turn is not None:
+        width, height = height, width
+    return Decoded(pixels, width, height, boxes)
 
 
 def read_file(path: Path) -> bytes:
@@ -184,13 +231,13 @@ def read_file(path: Path) -> bytes:
         raise UnreadableImage("unreadable", f"the file can't be read ({error.strerror})") from error
 
 
-def _require_size(width: int, height: int) -> None:
-    if width * height > MAX_PIXELS:
-        raise _too_large(f"{width} x {height} pixels are more")
+def _require_size(width: int, height: int, most: int) -> None:
+    if width * height > most:
+        raise _too_large(most, f"{width} x {height} pixels are more")
 
 
-def _too_large(got: str = "the image has more pixels") -> UnreadableImage:
-    limit = f"{MAX_PIXELS // 1_000_000} megapixels"
+def _too_large(most: int, got: str = "the image has more pixels") -> UnreadableImage:
+    limit = f"{most // 1_000_000} megapixels"
     return UnreadableImage("too_large", f"{got} than the {limit} allowed: scale it down")
 
 
@@ -239,7 +286,46 @@ def _orientation(image: ImageFile.ImageFile) -> int:
     return value if isinstance(value, int) else 1
 
 
-def _to_square(image: Image.Image, size: int) -> Image.Image:
+def _least(frame: Frame) -> int:
+    # A lesion that fills half of the side or more is cut out at full sharpness.
+    return frame.size if frame.region == "whole" else 2 * frame.size
+
+
+def _boxes(
+    image: Image.Image, frames: Sequence[Frame], turn: Image.Transpose | None
+) -> tuple[Box, ...]:
+    lesion = WHOLE
+    if any(frame.region == "lesion" for frame in frames):
+        lesion = locate(_cut(image, Frame(SIDE), WHOLE, turn))
+    return tuple(lesion if frame.region == "lesion" else WHOLE for frame in frames)
+
+
+def _frames(
+    image: Image.Image, frames: Sequence[Frame], boxes: Sequence[Box], turn: Image.Transpose | None
+) -> tuple[Pixels, ...]:
+    cut = [_cut(image, frame, box, turn) for frame, box in zip(frames, boxes, strict=True)]
+    if all(frame.colour == AS_IS for frame in frames):
+        return tuple(cut)
+    colour = light(_cut(image, Frame(SIDE), WHOLE, None))
+    return tuple(
+        pixels if frame.colour == AS_IS else correct(pixels, colour)
+        for frame, pixels in zip(frames, cut, strict=True)
+    )
+
+
+def _cut(image: Image.Image, frame: Frame, box: Box, turn: Image.Transpose | None) -> Pixels:
+    if box == WHOLE:
+        square = _to_square(image, frame.size)
+        return np.asarray(square if turn is None else square.transpose(turn), dtype=np.uint8)
+    upright = image if turn is None else image.transpose(turn)
+    width, height = upright.size
+    inside = (box.left * width, box.top * height, box.right * width, box.bottom * height)
+    return np.asarray(_to_square(upright, frame.size, inside), dtype=np.uint8)
+
+
+def _to_square(
+    image: Image.Image, size: int, box: tuple[float, float, float, float] | None = None
+) -> Image.Image:
     profile = image.info.get("icc_profile")
     if image.mode in {"I", "F"} or image.mode.startswith("I;"):
         image = _to_eight_bits(image)
@@ -250,7 +336,7 @@ def _to_square(image: Image.Image, size: int) -> Image.Image:
         image = image.convert("RGB")
     elif image.mode not in {"RGB", "L", "CMYK", "LAB"}:
         image = image.convert("RGB")
-    image = image.resize((size, size), Image.Resampling.BILINEAR)
+    image = image.resize((size, size), Image.Resampling.BILINEAR, box=box)
     if profile:
         image = _to_srgb(image, profile)
     return image.convert("RGB")

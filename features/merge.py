@@ -153,7 +153,7 @@ def merge_features(files: Sequence[str | Path], out: str | Path) -> Merged:
         paths = set(items.path.tolist())
         merged = Features(
             spec=features.spec,
-            embeddings=np.empty((0, features.spec.dim), np.float32),
+            embeddings=np.empty((0, features.spec.width), np.float32),
             items=items,
             failures=tuple(
                 failure
@@ -168,7 +168,7 @@ def merge_features(files: Sequence[str | Path], out: str | Path) -> Merged:
             write_features(
                 target,
                 merged,
-                blocks=gathered(places, features.spec.dim),
+                blocks=gathered(places, features.spec.width),
                 rows=len(places),
                 dtype=np.result_type(*(dtype for _, _, dtype in described)),
             )

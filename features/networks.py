@@ -6,6 +6,7 @@ import hashlib
 import os
 import sys
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -13,11 +14,21 @@ from typing import Any, Final, Literal
 
 from features.errors import WeightsError
 
-__all__ = ["NETWORKS", "Network", "Weights", "build_network", "file_sha256", "resolve_weights"]
+__all__ = [
+    "NETWORKS",
+    "Network",
+    "Source",
+    "Weights",
+    "build_network",
+    "file_sha256",
+    "resolve_weights",
+]
 
 _DOWNLOADS: Final = "https://storage.googleapis.com/tensorflow/keras-applications"
 _PATIENCE_SECONDS: Final = 5
 _IMAGENET_BGR: Final = (103.939, 116.779, 123.68)
+_INCEPTION_CHANNELS: Final = (256, 288, 288, 768, 768, 768, 768, 768, 1280, 2048, 2048)
+_VGG_CHANNELS: Final = (64, 128, 256, 512, 512)
 
 
 @dataclass(frozen=True)
@@ -34,10 +45,8 @@ class Network:
     preprocess : {"scale", "caffe"}
         What it was trained on: pixels scaled to -1 … 1 in RGB order, or BGR less the mean colour
         of ImageNet.
-    layer : str
-        The last layer, whose positions are averaged.
-    dim : int
-        Channels of that layer.
+    layers : mapping
+        Channels of each layer that embeddings can be read from.
     file, md5 : str
         Keras' own ImageNet weights file.
     untrained_sha256 : str
@@ -49,8 +58,7 @@ class Network:
     input_size: int
     smallest_input: int
     preprocess: Literal["scale", "caffe"]
-    layer: str
-    dim: int
+    layers: Mapping[str, int]
     file: str
     md5: str
     untrained_sha256: str
@@ -69,8 +77,9 @@ NETWORKS: Final = MappingProxyType(
             input_size=299,
             smallest_input=75,
             preprocess="scale",
-            layer="mixed10",
-            dim=2048,
+            layers=MappingProxyType(
+                {f"mixed{number}": channels for number, channels in enumerate(_INCEPTION_CHANNELS)}
+            ),
             file="inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5",
             md5="bcbd6486424b2319ff4ef7d526e38f63",
             untrained_sha256="bb583c74b1c6f2fa1044a760cd25174d99a279079f04d3a56c7dd6a72afc0557",
@@ -81,8 +90,9 @@ NETWORKS: Final = MappingProxyType(
             input_size=224,
             smallest_input=32,
             preprocess="caffe",
-            layer="block5_pool",
-            dim=512,
+            layers=MappingProxyType(
+                {f"block{number}_pool": c for number, c in enumerate(_VGG_CHANNELS, start=1)}
+            ),
             file="vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
             md5="6d6bbae143d832006294945121d1f1fc",
             untrained_sha256="034b3740861fe7aa17f7bad28b744323c7722882dfcc61546a7a6eb2c24aec9e",
@@ -107,6 +117,35 @@ class Weights:
     kind: Literal["pretrained", "untrained"]
     sha256: str
     path: Path | None
+
+
+@dataclass(frozen=True)
+class Source:
+    """A network with its weights, and what is read off it.
+
+    Parameters
+    ----------
+    network : Network
+    weights : Weights
+    layers : tuple of str
+        Keys of ``network.layers``.
+    pooling : {"mean", "mean+std"}
+        Of the positions of each layer: their mean, or their mean and standard deviation.
+    input_size : int
+        Side of the square input in pixels that it is converted for; it can be given others, too.
+    """
+
+    network: Network
+    weights: Weights
+    layers: tuple[str, ...]
+    pooling: str
+    input_size: int
+
+    @property
+    def dim(self) -> int:
+        """Length of the embedding of one view."""
+        channels = sum(self.network.layers[layer] for layer in self.layers)
+        return channels * len(self.pooling.split("+"))
 
 
 def resolve_weights(network: Network, source: str | Path) -> Weights:
@@ -175,20 +214,21 @@ def _fetch_imagenet(network: Network) -> Path:
         ) from error
 
 
-def build_network(network: Network, weights: Weights, input_size: int) -> Any:
-    """Build the frozen network from uint8 pixels to pooled embeddings.
+def build_network(source: Source, input_size: int) -> Any:
+    """Build the frozen network from uint8 pixels to pooled embeddings, and the maps beneath.
 
     Parameters
     ----------
-    network : Network
-    weights : Weights
+    source : Source
     input_size : int
         Side of the square input in pixels.
 
     Returns
     -------
     keras.Model
-        Takes uint8 (n, input_size, input_size, 3), gives float32 (n, dim).
+        Takes uint8 (n, input_size, input_size, 3). Gives float32 (n, d), for each layer in turn
+        the means and then the deviations of its channels; and after that each layer's maps,
+        float32 (n, height, width, channels).
 
     Raises
     ------
@@ -198,6 +238,7 @@ def build_network(network: Network, weights: Weights, input_size: int) -> Any:
     from features.engines.keras import import_keras
 
     keras = import_keras()
+    network, weights = source.network, source.weights
     base = getattr(keras.applications, network.keras_name)(
         weights=None, include_top=False, input_shape=(input_size, input_size, 3)
     )
@@ -210,9 +251,16 @@ def build_network(network: Network, weights: Weights, input_size: int) -> Any:
     base.trainable = False
     pixels = keras.Input((input_size, input_size, 3), dtype="uint8", name="pixels")
     scaled = _preprocess(network, keras.ops.cast(pixels, "float32"))
-    maps = base(scaled, training=False)
-    embeddings = keras.layers.GlobalAveragePooling2D(dtype="float32", name="embeddings")(maps)
-    return keras.Model(pixels, embeddings, name=network.name)
+    wanted = [base.get_layer(name).output for name in source.layers]
+    found = keras.Model(base.input, wanted)(scaled, training=False)
+    maps = [keras.ops.cast(each, "float32") for each in found]
+    pooled = []
+    for each in maps:
+        pooled.append(keras.layers.GlobalAveragePooling2D(dtype="float32")(each))
+        if source.pooling == "mean+std":
+            pooled.append(keras.ops.std(each, axis=(1, 2)))
+    embeddings = pooled[0] if len(pooled) == 1 else keras.ops.concatenate(pooled, axis=-1)
+    return keras.Model(pixels, [embeddings, *maps], name=network.name)
 
 
 def _preprocess(network: Network, pixels: Any) -> Any:

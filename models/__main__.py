@@ -20,7 +20,18 @@ if TYPE_CHECKING:
 
 # Between two lines of results, so that a long list shows that it goes on.
 _AT_ONCE = 16
-_COLUMNS = ("filename", "label", "probability", "threshold", "decision", "warnings", "error")
+_COLUMNS = (
+    "filename",
+    "label",
+    "probability",
+    "threshold",
+    "decision",
+    "flagged",
+    "reasons",
+    "known",
+    "warnings",
+    "error",
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -37,24 +48,39 @@ def main() -> None:
     "--weights", type=click.Path(path_type=Path), metavar="PATH",
     help="A weights file to use instead of the bundle's copy of it.",
 )  # fmt: skip
+@click.option("--age", metavar="YEARS", help="Of the patient, whom all IMAGES are of.")
+@click.option("--sex", metavar="WORD", help="Of the patient: female or male.")
+@click.option("--site", metavar="WORD", help="Where on the body, in the words of the training.")
 def classify(
-    bundle: Path, images: tuple[Path, ...], layout: str | None, weights: Path | None
+    bundle: Path,
+    images: tuple[Path, ...],
+    layout: str | None,
+    weights: Path | None,
+    age: str | None,
+    sex: str | None,
+    site: str | None,
 ) -> None:
     """Judge IMAGES (files, or folders of them) with BUNDLE.
 
     An image that can't be read is reported and doesn't stop the others; the exit status is then 1.
     """
+    patient = {"age": age, "sex": sex, "site": site}
     try:
         paths = list(_image_files(images))
         from models.classifier import Classifier
 
         classifier = Classifier.load(bundle, weights)
+        _, unused = classifier.read_patient(patient)
     except LesionError as error:
         sys.exit(f"error: {error}")
-    for warning in classifier.warnings:
+    for warning in (*classifier.warnings, *unused):
         click.echo(f"warning: {warning}", err=True)
-    results = _results(classifier, paths)
-    failed = {"csv": _as_csv, "json": _as_json, None: _as_text}[layout](results)
+    results = _results(classifier, paths, patient)
+    known = classifier.bundle.classes
+    if layout == "csv":
+        failed = _as_csv(results, known.labels if known else ())
+    else:
+        failed = {"json": _as_json, None: _as_text}[layout](results)
     if layout:
         click.echo(NOT_A_DIAGNOSIS, err=True)
     if failed:
@@ -89,6 +115,10 @@ def show(bundle: Path) -> None:
     "--scores", type=click.Path(path_type=Path), metavar="CSV",
     help="Write label, score, probability and decision of every image.",
 )  # fmt: skip
+@click.option(
+    "--metadata", type=click.Path(path_type=Path), multiple=True, metavar="CSV",
+    help="Age, sex and site by image, for a bundle that takes them. Repeatable.",
+)  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="All figures as JSON.")
 @click.option(
     "--seed", type=click.IntRange(min=0, max=2**32 - 1), default=0, show_default=True,
@@ -100,6 +130,7 @@ def evaluate(
     split: str,
     against: Path | None,
     scores: Path | None,
+    metadata: tuple[Path, ...],
     as_json: bool,
     seed: int,
 ) -> None:
@@ -110,9 +141,12 @@ def evaluate(
         from models.assessment import assess, write_scores
         from models.bundle import load_bundle
         from models.evaluation_text import as_text, as_values
+        from models.metadata import read_metadata
 
         loaded, cached = load_bundle(bundle), read_features(features)
-        assessment = assess(loaded, cached, split, seed=seed)
+        known = read_metadata(metadata, cached.items.path.tolist()) if metadata else None
+        assessment = assess(loaded, cached, split, metadata=known, seed=seed)
+        loaded = loaded.fused() if metadata else loaded
         rival = compared(assessment, loaded.head_title, against, seed=seed) if against else None
         if scores:
             write_scores(scores, loaded, assessment)
@@ -146,10 +180,14 @@ def _image_files(given: Sequence[Path]) -> Iterator[Path]:
         yield from found
 
 
-def _results(classifier: Classifier, paths: Sequence[Path]) -> Iterator[Verdict | Rejected]:
+def _results(
+    classifier: Classifier, paths: Sequence[Path], patient: dict[str, str | None]
+) -> Iterator[Verdict | Rejected]:
     for start in range(0, len(paths), _AT_ONCE):
         part = paths[start : start + _AT_ONCE]
-        yield from classifier.classify([(str(path), path) for path in part])
+        yield from classifier.classify(
+            [(str(path), path) for path in part], metadata=[patient] * len(part)
+        )
 
 
 def _as_text(results: Iterator[Verdict | Rejected]) -> int:
@@ -164,20 +202,55 @@ def _as_text(results: Iterator[Verdict | Rejected]) -> int:
             click.echo(
                 f"{result.filename}: {result.decision} "
                 f"(probability {result.probability:.3f}, threshold {result.threshold:.3f})"
+                + _inputs(result)
+                + _classes(result)
             )
+            for line in _remarks(result):
+                click.echo(f"  {line}")
     click.echo(NOT_A_DIAGNOSIS)
     return failed
 
 
-def _as_csv(results: Iterator[Verdict | Rejected]) -> int:
+def _inputs(verdict: Verdict) -> str:
+    """Say what was used beside the image."""
+    if verdict.inputs is None:
+        return ""
+    told = [
+        f"{name} {value:g}" if name == "age" else f"{name} {value}"
+        for name, value in verdict.inputs.items()
+    ]
+    return f"; with {', '.join(told)}"
+
+
+def _remarks(verdict: Verdict) -> list[str]:
+    """Say why it can't be told and what to do then, and what else is known of the image."""
+    lines = list(verdict.reasons)
+    if verdict.reasons:
+        side = "at or above" if verdict.flagged else "below"
+        treat = "suspicious" if verdict.flagged else "not suspicious"
+        lines.append(f"The probability is {side} the threshold, which alone says: {treat}.")
+    return lines + ([verdict.known] if verdict.known else [])
+
+
+def _classes(verdict: Verdict, most: int = 3) -> str:
+    """Name the most likely classes, where there are more than two."""
+    if verdict.classes is None:
+        return ""
+    first = [f"{name} {share:.3f}" for name, share in list(verdict.classes.items())[:most]]
+    return f"; most likely: {', '.join(first)}"
+
+
+def _as_csv(results: Iterator[Verdict | Rejected], classes: Sequence[str]) -> int:
     from models.classifier import Rejected
 
     failed = 0
-    click.echo(_csv_line(_COLUMNS))
+    click.echo(_csv_line((*_COLUMNS, *(f"probability {name}" for name in classes))))
     for result in results:
         if isinstance(result, Rejected):
             failed += 1
-            cells = (result.filename, "", "", "", "", "", f"{result.code}: {result.message}")
+            error = f"{result.code}: {result.message}"
+            cells = (result.filename, *[""] * (len(_COLUMNS) - 2), error)
+            shares = ("",) * len(classes)
         else:
             cells = (
                 result.filename,
@@ -185,10 +258,15 @@ def _as_csv(results: Iterator[Verdict | Rejected]) -> int:
                 repr(result.probability),
                 repr(result.threshold),
                 result.decision,
+                str(result.flagged).lower(),
+                " ".join(result.reasons),
+                result.known or "",
                 " ".join(result.warnings),
                 "",
             )
-        click.echo(_csv_line(cells))
+            known = result.classes or {}
+            shares = tuple(repr(known[name]) for name in classes)
+        click.echo(_csv_line((*cells, *shares)))
     return failed
 
 

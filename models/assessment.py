@@ -15,10 +15,15 @@ from scipy.stats import rankdata
 from features.cache import Features, Items
 from features.errors import CacheMismatch, LesionError
 from features.labels import LabelTable
+from features.rows import Rows
 from models.bundle import Bundle
 from models.evaluation import evaluate
-from models.metadata import image_keys
+from models.metadata import Metadata, image_keys
+from models.multiclass import class_codes
+from models.multiclass_figures import evaluate_classes
+from models.multiclass_results import ClassEvaluation
 from models.paired import compare_all, sentence
+from models.patient import usable
 from models.results import Evaluation, PairedTest
 from models.selection import is_positive
 
@@ -41,14 +46,24 @@ class Assessment:
     items : Items
         The images that were judged, in the order of its scores.
     notes : tuple of str
+    classes : ClassEvaluation or None
+        Which class, where bundle and labels have more than two.
     """
 
     evaluation: Evaluation
     items: Items
     notes: tuple[str, ...]
+    classes: ClassEvaluation | None = None
 
 
-def assess(bundle: Bundle, features: Features, split: str, *, seed: int = 0) -> Assessment:
+def assess(
+    bundle: Bundle,
+    features: Features,
+    split: str,
+    *,
+    metadata: Metadata | None = None,
+    seed: int = 0,
+) -> Assessment:
     """Judge labelled images with a bundle.
 
     Parameters
@@ -57,6 +72,8 @@ def assess(bundle: Bundle, features: Features, split: str, *, seed: int = 0) -> 
     features : Features
         With the bundle's fingerprint.
     split : {"train", "valid", "test", "all"}
+    metadata : Metadata, optional
+        Judges by the bundle's fusion: every image, also those of which nothing is known.
     seed : int
         Of the bootstrap.
 
@@ -70,23 +87,64 @@ def assess(bundle: Bundle, features: Features, split: str, *, seed: int = 0) -> 
         If the embeddings were made in another way; names the difference.
     LesionError
         If the split has no labelled image, or none of the bundle's positive class can be told.
+    BundleRefused
+        If there is metadata, and the bundle takes none.
     """
+    judged = bundle if metadata is None else bundle.fused()
     _require_same(bundle, features)
     items, notes = _chosen(features, split, bundle.labels)
     labels = is_positive(items, bundle.labels[1]).astype(np.int8)
-    embeddings = features.embedded(items)
-    if (bad := ~np.isfinite(embeddings).all(axis=1)).any():
+    rows = features.rows(items)
+    bad = np.concatenate([~np.isfinite(block).all(axis=1) for block in rows.blocks()])
+    if bad.any():
         raise LesionError(
             f"the embeddings of {bad.sum()} images are not finite (such as "
             f"{items.path[bad][0]}): extract them anew"
         )
-    scores = bundle.score(embeddings)
-    found = evaluate(
-        split, labels, scores, bundle.calibration.apply(scores), bundle.threshold, seed=seed
-    )
+    scores = np.concatenate([bundle.score(block) for block in rows.blocks()])
+    if metadata is not None and bundle.fusion is not None:
+        kinds = bundle.fusion.fusion.kinds
+        known = [usable(row, kinds) for row in metadata.of(items)]
+        notes.append(
+            f"{', '.join(kinds).capitalize()}: at least one is known, in words that the bundle "
+            f"knows, of {sum(map(bool, known))} of {len(known)} images."
+        )
+        scores = bundle.fusion.fusion.score(scores, known)
+    probabilities = judged.calibration.apply(scores)
+    found = evaluate(split, labels, scores, probabilities, judged.threshold, seed=seed)
     if found.auc is None:
         notes.append("All images are of one class: no ROC AUC, no average precision.")
-    return Assessment(found, items, tuple(notes))
+    classes, told = _assess_classes(bundle, split, items, rows, probabilities)
+    return Assessment(found, items, (*notes, *told), classes)
+
+
+def _assess_classes(
+    bundle: Bundle, split: str, items: Items, rows: Rows, positive: Floats
+) -> tuple[ClassEvaluation | None, list[str]]:
+    if bundle.classes is None:
+        return None, []
+    labels = bundle.classes.labels
+    truth = class_codes(items, labels)
+    if not (truth > 0).any():
+        return None, [
+            f"No image has a label of the bundle's other classes ({', '.join(labels[1:])}): "
+            "no figures of the classes."
+        ]
+    known = truth >= 0
+    notes = []
+    if not known.all():
+        others = ", ".join(sorted(set(items.label[~known].tolist())))
+        notes.append(
+            f"{(~known).sum()} images are of classes that the bundle doesn't tell ({others}) and "
+            "not in the figures of the classes."
+        )
+    blocks, start, given = [], 0, positive[known]
+    for block in rows.take(known).blocks():
+        blocks.append(bundle.classes.probabilities(block, given[start : start + len(block)]))
+        start += len(block)
+    probabilities = np.concatenate(blocks)
+    shares = bundle.classes.shares
+    return evaluate_classes(split, labels, truth[known], probabilities, shares), notes
 
 
 def _require_same(bundle: Bundle, features: Features) -> None:

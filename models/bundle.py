@@ -5,46 +5,34 @@ Whatever a bundle holds, loading it runs no code of its.
 
 from __future__ import annotations
 
-import json
-import shutil
-import tempfile
-from dataclasses import dataclass
-from datetime import datetime, timezone
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from features.cache import Features, software_versions
 from features.extractor import ExtractorSpec
-from features.networks import file_sha256
-from models import heads
-from models.headfile import HeadFileError, dump_head, load_head
+from models import heads, multiclass_heads
+from models.fusion import FUSION, FusedHead, load_fusion
+from models.gallery import GALLERY, Gallery, GalleryError, read_gallery
+from models.headfile import HeadFileError, load_head
 from models.manifest import (
-    BUNDLE_FORMAT,
-    BUNDLE_VERSION,
     MANIFEST,
-    NETWORK_FILES,
     BundleRefused,
     altered,
+    class_files,
     read_manifest,
-    seal,
     verify_files,
 )
-from models.results import Calibration, Comparison, Evaluation, Zone
-from models.staging import require_free, swap
+from models.results import Calibration, Zone
 
 __all__ = [
     "Bundle",
     "BundleRefused",
-    "find_weights",
     "load_bundle",
-    "require_free",
-    "save_bundle",
 ]
-
-_PROBES = 64
 
 
 @dataclass(frozen=True)
@@ -59,7 +47,7 @@ class Bundle:
     spec : ExtractorSpec
         What the embeddings must be made with.
     network_path : Path or None
-        The network's weights; None if untrained.
+        The network as it was converted (.xml), or else its weights; None if untrained.
     labels : tuple of str
         (negative, positive).
     head_name, head_title : str
@@ -87,6 +75,16 @@ class Bundle:
         ``"untrained"``, ``"synthetic"``.
     versions : dict
         Of the software, under ``"features"`` and ``"heads"``.
+    identity : str
+        Hash of the manifest, which names the hash of every other file.
+    classes : ClassHeads or None
+        What tells which class, where the data had more than two.
+    class_metrics : dict
+        By split, as `models.multiclass_results.ClassEvaluation.as_dict` gives them.
+    fusion : FusedHead or None
+        What takes age, sex and site besides, where they were given at fitting.
+    gallery : Gallery or None
+        The training images, where they were kept.
     """
 
     folder: Path
@@ -109,6 +107,11 @@ class Bundle:
     notes: tuple[str, ...]
     marks: tuple[str, ...]
     versions: dict[str, dict[str, str]]
+    identity: str
+    classes: multiclass_heads.ClassHeads | None = None
+    class_metrics: dict[str, Any] = field(default_factory=dict)
+    fusion: FusedHead | None = None
+    gallery: Gallery | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -122,6 +125,58 @@ class Bundle:
     def probability(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Give calibrated probabilities of the positive class of embeddings (n, d), shape (n,)."""
         return self.calibration.apply(self.score(X))
+
+    def probability_with(
+        self, X: npt.ArrayLike, rows: Sequence[Mapping[str, Any]]
+    ) -> npt.NDArray[np.float64]:
+        """Give the probabilities of embeddings (n, d) with what is known of each patient.
+
+        Parameters
+        ----------
+        X : array-like, shape (n, d)
+        rows : sequence of mapping, length n
+            As `models.patient.read_patient` gives them; the image alone judges where one is empty.
+
+        Returns
+        -------
+        ndarray, shape (n,)
+        """
+        scores = self.score(X)
+        found = self.calibration.apply(scores)
+        given = [place for place, row in enumerate(rows) if row]
+        if given and self.fusion is not None:
+            known = [rows[place] for place in given]
+            found[given] = self.fusion.probability(scores[given], known)
+        return found
+
+    def fused(self) -> Bundle:
+        """Give the same bundle with title, calibration, decisions and metrics of its fusion.
+
+        Raises
+        ------
+        BundleRefused
+            If it has none.
+        """
+        fused = self.fusion
+        if fused is None:
+            raise BundleRefused(
+                f"the bundle {self.folder} judges by the image alone: leave metadata away, "
+                "or fit it with `fit_classifier.py --metadata CSV`"
+            )
+        return replace(
+            self,
+            head_name=FUSION,
+            head_title=fused.title,
+            calibration=fused.calibration,
+            threshold=fused.threshold,
+            threshold_rule=fused.threshold_rule,
+            zone=fused.zone,
+            metrics=fused.metrics,
+        )
+
+    def terms(self, inputs: Mapping[str, Any] | None) -> Bundle | FusedHead:
+        """Give what holds the threshold and the zone of a verdict that used `inputs`."""
+        return self.fusion if inputs and self.fusion is not None else self
 
 
 def load_bundle(folder: str | Path) -> Bundle:
@@ -144,7 +199,8 @@ def load_bundle(folder: str | Path) -> Bundle:
     folder = Path(folder)
     try:
         values, spec = read_manifest(folder)
-        head_bytes = verify_files(folder, values["files"], values["head_file"])
+        wanted = {values["head_file"], *class_files(values)} | ({GALLERY} & set(values["files"]))
+        contents = verify_files(folder, values["files"], wanted)
     except OSError as error:
         raise BundleRefused(f"the bundle {folder} can't be read ({error})") from error
     try:
@@ -161,7 +217,7 @@ def load_bundle(folder: str | Path) -> Bundle:
         labels=(values["labels"][0], values["labels"][1]),
         head_name=values["head"],
         head_title=values["head_title"],
-        head=_read_head(folder, values["head_file"], head_bytes, spec),
+        head=_read_head(folder, values["head_file"], contents[values["head_file"]], spec),
         settings=values["settings"],
         calibration=calibration,
         threshold=float(values["threshold"]),
@@ -174,6 +230,11 @@ def load_bundle(folder: str | Path) -> Bundle:
         notes=tuple(values["notes"]),
         marks=tuple(values["marks"]),
         versions=values["versions"],
+        identity=values["sealed"],
+        classes=multiclass_heads.load_classes(folder, values, contents, spec),
+        gallery=_read_gallery(folder, contents.get(GALLERY), spec),
+        class_metrics=(values["classes"] or {}).get("metrics", {}),
+        fusion=load_fusion(folder, values),
     )
 
 
@@ -189,184 +250,23 @@ def _read_zone(folder: Path, values: dict[str, Any]) -> Zone | None:
     return zone
 
 
+def _read_gallery(folder: Path, data: bytes | None, spec: ExtractorSpec) -> Gallery | None:
+    try:
+        return None if data is None else read_gallery(data, spec.head_dim)
+    except GalleryError as error:
+        raise altered(folder, f"{GALLERY} is not a gallery: {error}") from error
+
+
 def _read_head(folder: Path, name: str, data: bytes, spec: ExtractorSpec) -> Any:
     try:
         head = load_head(name, data)
     except HeadFileError as error:
         raise altered(folder, f"{name} is not a head: {error}") from error
     inputs, classes = getattr(head, "n_features_in_", None), len(getattr(head, "classes_", ()))
-    if inputs != spec.dim or classes != 2:
+    if inputs != spec.head_dim or classes != 2:
         raise altered(
             folder,
             f"its head takes embeddings of {inputs} numbers and knows {classes} classes, "
-            f"expected {spec.dim} and 2",
+            f"expected {spec.head_dim} and 2",
         )
     return head
-
-
-def find_weights(features: Features, weights: str | Path | None = None) -> Path | None:
-    """Find the network's weights file that made the embeddings, to be put into the bundle.
-
-    Parameters
-    ----------
-    features : Features
-    weights : str or Path, optional
-        Where to look instead of where the file lay at extraction.
-
-    Returns
-    -------
-    Path or None
-        None for an untrained network, whose weights are made from a seed.
-
-    Raises
-    ------
-    BundleRefused
-        If the file isn't there or is another one.
-    """
-    spec = features.spec
-    if spec.untrained:
-        return None
-    path = Path(weights or features.weights_path)
-    if not path.is_file():
-        where = f"at {path}" if weights or features.weights_path else "in a place that is known"
-        raise BundleRefused(
-            f"the weights of {spec} are not {where}, and without them nothing can be served: "
-            "give their file with --weights PATH"
-        )
-    if (found := file_sha256(path)) != spec.weights_sha256:
-        raise BundleRefused(
-            f"{path} ({found[:8]}…) is not the weights file that made these embeddings "
-            f"({spec.weights_sha256[:8]}…): give that one with --weights PATH, "
-            "or extract the features anew"
-        )
-    return path
-
-
-def save_bundle(
-    folder: str | Path,
-    comparison: Comparison,
-    features: Features,
-    *,
-    weights: str | Path | None = None,
-    overwrite: bool = False,
-) -> Bundle:
-    """Write the chosen head with all that is needed to serve and to judge it.
-
-    The bundle is written aside, loaded as the service would, and renamed into place; a failure
-    leaves `folder` as it was.
-
-    Parameters
-    ----------
-    folder : str or Path
-    comparison : Comparison
-        Of heads that were fitted on `features`.
-    features : Features
-    weights : str or Path, optional
-        As for `find_weights`.
-    overwrite : bool
-        Whether a bundle in `folder` may be replaced.
-
-    Returns
-    -------
-    Bundle
-        As it was loaded from its place.
-
-    Raises
-    ------
-    BundleRefused
-        If the folder is taken, the weights can't be found, the disk is full, or the head that is
-        read back gives other scores.
-    """
-    require_free(folder, overwrite=overwrite)
-    network = find_weights(features, weights)
-    # A link is followed, so that what it points to is replaced rather than the link.
-    target = Path(folder).resolve()
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(
-            prefix=f".{target.name}.", suffix=".partial", dir=target.parent
-        ) as aside:
-            staged = Path(aside) / target.name
-            staged.mkdir()
-            _write(staged, comparison, features, network)
-            _require_same_scores(staged, comparison, features)
-            require_free(folder, overwrite=overwrite)
-            swap(staged, target, Path(aside) / "replaced")
-    except OSError as error:
-        raise BundleRefused(
-            f"the bundle {folder} can't be written ({error.strerror or error}): "
-            "make room or give another folder with --out"
-        ) from error
-    return load_bundle(folder)
-
-
-def _write(folder: Path, comparison: Comparison, features: Features, network: Path | None) -> None:
-    # Serving a bundle needs neither Matplotlib nor Jinja.
-    from models.card import render_card
-    from models.report import render_report
-
-    created = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    versions = {"features": features.software, "heads": software_versions()}
-    head_file = dump_head(comparison.best.estimator, folder)
-    network_file = None
-    if network is not None:
-        weights_only = network.name.endswith(".weights.h5")
-        network_file = NETWORK_FILES[0] if weights_only else NETWORK_FILES[1]
-        shutil.copyfile(network, folder / network_file)
-    figures = comparison.as_dict()
-    (folder / "comparison.json").write_text(_json(figures), encoding="utf-8")
-    (folder / "report.html").write_text(
-        render_report(comparison, features, created=created, versions=versions), encoding="utf-8"
-    )
-    (folder / "MODEL_CARD.md").write_text(
-        render_card(comparison, features, created=created), encoding="utf-8"
-    )
-    values = {
-        "format": BUNDLE_FORMAT,
-        "version": BUNDLE_VERSION,
-        "created": created,
-        "fingerprint": features.fingerprint,
-        "extractor": features.spec.as_dict(),
-        "network_file": network_file,
-        "labels": list(comparison.labels),
-        "positive": comparison.labels[1],
-        "head": comparison.chosen,
-        "head_title": comparison.best.title,
-        "head_file": head_file,
-        "settings": comparison.best.settings,
-        "threshold": comparison.best.threshold,
-        "threshold_rule": comparison.best.threshold_rule,
-        "zone": comparison.best.zone.as_dict(),
-        "calibration": comparison.best.calibration.as_dict(),
-        "metrics": {split: _metrics(found) for split, found in comparison.best.evaluations.items()},
-        "counts": comparison.counts,
-        "folds": comparison.folds,
-        "seed": comparison.seed,
-        "notes": list(comparison.notes),
-        "marks": list(comparison.marks),
-        "versions": versions,
-        "files": {
-            path.name: {"sha256": file_sha256(path), "bytes": path.stat().st_size}
-            for path in sorted(folder.iterdir())
-        },
-    }
-    (folder / MANIFEST).write_bytes(seal(values))
-
-
-def _json(values: Any) -> str:
-    return json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _metrics(evaluation: Evaluation) -> dict[str, Any]:
-    return {name: value for name, value in evaluation.as_dict().items() if name != "roc"}
-
-
-def _require_same_scores(folder: Path, comparison: Comparison, features: Features) -> None:
-    probes = features.embeddings[:_PROBES]
-    before = heads.score(comparison.best.estimator, probes)
-    after = load_bundle(folder).score(probes)
-    if not np.allclose(before, after, rtol=1e-5, atol=1e-6):
-        raise BundleRefused(
-            f"the {comparison.best.title} head gives other scores after it was written and read "
-            "back: report this with the versions of scikit-learn, skops and xgboost"
-        )

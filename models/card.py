@@ -9,6 +9,7 @@ from typing import Final
 from features.cache import Features
 from features.marks import MARKS
 from models.notices import NOT_A_DIAGNOSIS, SPLIT_TITLES
+from models.paired import sentence
 from models.report import environment, splits_of
 from models.results import Comparison, Interval
 
@@ -35,7 +36,9 @@ def render_card(comparison: Comparison, features: Features, *, created: str) -> 
 
     References
     ----------
-    Mitchell et al., Model Cards for Model Reporting, FAT* 2019.
+    Mitchell et al., Model Cards for Model Reporting, FAT* 2019; Daneshjou et al., Checklist for
+    evaluation of image-based artificial intelligence reports in dermatology (CLEAR Derm), JAMA
+    Dermatology 2022.
     """
     templates = environment()
     templates.filters.update(md=_escaped, interval=_interval)
@@ -50,8 +53,16 @@ def render_card(comparison: Comparison, features: Features, *, created: str) -> 
         notice=NOT_A_DIAGNOSIS,
         negative=comparison.labels[0],
         positive=comparison.labels[1],
+        notes=_notes(comparison),
         classes=sorted({name for row in comparison.counts.values() for name in row}),
     )
+
+
+def _notes(comparison: Comparison) -> list[str]:
+    """Give what must be known, and of the paired tests those of the chosen head."""
+    title = comparison.best.title
+    others = {sentence(test) for test in comparison.tests if title not in (test.first, test.second)}
+    return [note for note in comparison.notes if note not in others]
 
 
 def _escaped(text: str) -> str:

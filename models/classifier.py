@@ -2,81 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from features.errors import UnreadableImage
-from features.extractor import Extractor, load_extractor
-from features.images import decode
+from features.extractor import Extractor, converted_extractor, rebuild_extractor
+from features.images import MAX_PIXELS, decode, read_file
 from features.marks import MARKS
+from features.quality import Quality, check_quality
 from models.bundle import Bundle, BundleRefused, load_bundle
+from models.evidence import Evidence, explain
+from models.patient import read_patient
+from models.verdict import Picture, Rejected, Scales, Verdict, doubted
 
-__all__ = ["Classifier", "Rejected", "Verdict"]
+__all__ = ["Classifier", "Picture", "Rejected", "Verdict"]
 
 # As many decoded images as are held at once, however many are asked for.
 _BATCH: Final = 16
-
-Decision = Literal["suspicious", "not suspicious"]
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What a bundle says of one image; decision support, not a diagnosis.
-
-    Parameters
-    ----------
-    filename : str
-    label : str
-        The class that the decision stands for.
-    probability : float
-        Calibrated probability of the positive class.
-    threshold : float
-        At or above it the decision is ``"suspicious"``.
-    decision : {"suspicious", "not suspicious"}
-    warnings : tuple of str
-        Sentences to be shown beside it.
-    """
-
-    filename: str
-    label: str
-    probability: float
-    threshold: float
-    decision: Decision
-    warnings: tuple[str, ...] = ()
-
-    def as_dict(self) -> dict[str, Any]:
-        """Give JSON-ready values."""
-        return {**asdict(self), "warnings": list(self.warnings)}
-
-
-@dataclass(frozen=True)
-class Rejected:
-    """An image that could not be read, and why.
-
-    Parameters
-    ----------
-    filename : str
-    code : str
-        As of `features.errors.UnreadableImage`.
-    message : str
-    """
-
-    filename: str
-    code: str
-    message: str
-
-    def as_dict(self) -> dict[str, Any]:
-        """Give JSON-ready values."""
-        return {
-            "filename": self.filename,
-            "error": {"code": self.code, "message": self.message},
-        }
 
 
 class Classifier:
@@ -128,76 +77,299 @@ class Classifier:
         bundle = load_bundle(folder)
         spec = bundle.spec
         try:
-            extractor = load_extractor(
-                spec.network,
-                "untrained" if spec.untrained else weights or bundle.network_path or "",
-                input_size=spec.input_size,
-                precision=spec.precision.partition(":")[0],
-                serving=True,
-            )
+            if weights is None and bundle.network_path and bundle.network_path.suffix == ".xml":
+                extractor = converted_extractor(spec, bundle.network_path, serving=True)
+            else:
+                extractor = rebuild_extractor(
+                    spec, weights or bundle.network_path or "", serving=True
+                )
         except ValueError as error:
             raise BundleRefused(
                 f"the bundle {folder} needs a network that this program can't build ({error}): "
                 "update the program, or fit the classifier anew"
             ) from error
         classifier = cls(bundle, extractor)
-        blank = np.zeros((1, spec.input_size, spec.input_size, 3), np.uint8)
-        bundle.probability(extractor.embed(blank))
+        blank = [np.zeros((1, each.size, each.size, 3), np.uint8) for each in spec.frames]
+        bundle.probability(spec.combine(extractor.embed(*blank)))
         return classifier
 
-    def classify(self, images: Sequence[tuple[str, bytes | Path]]) -> list[Verdict | Rejected]:
+    def classify(
+        self,
+        images: Sequence[tuple[str, bytes | Path]],
+        *,
+        metadata: Sequence[Mapping[str, Any] | None] | None = None,
+        evidence: bool = False,
+        similar: int = 0,
+    ) -> list[Verdict | Rejected]:
         """Judge images.
 
         Parameters
         ----------
         images : sequence of (filename, bytes or Path)
             The name to call the image by, and its content or where it lies.
+        metadata : sequence of (mapping or None), optional
+            What is known of each image's patient: ``"age"``, ``"sex"`` and ``"site"``, as for
+            `models.patient.read_patient`. Where any of it can be used, the bundle's fusion judges.
+        evidence : bool
+            Whether to say where in each image the score comes from; takes another pass.
+        similar : int
+            How many similar training images to name, if the bundle has them.
 
         Returns
         -------
         list of Verdict or Rejected
             One for each image in the order given; an image that can't be read doesn't keep the
             others from being judged.
+
+        Raises
+        ------
+        PatientError
+            If an age or sex can't be one.
         """
         found: list[Verdict | Rejected] = []
+        patients = [None] * len(images) if metadata is None else list(metadata)
         for start in range(0, len(images), _BATCH):
-            found += self._classify_batch(images[start : start + _BATCH])
+            part = slice(start, start + _BATCH)
+            judged = self._classify_batch(images[part], patients[part], similar)
+            if evidence:
+                judged = [
+                    replace(one, evidence=self.explain(source)) if isinstance(one, Verdict) else one
+                    for one, (_, source) in zip(judged, images[part], strict=True)
+                ]
+            found += judged
         return found
 
     def _classify_batch(
-        self, images: Sequence[tuple[str, bytes | Path]]
+        self,
+        images: Sequence[tuple[str, bytes | Path]],
+        patients: Sequence[Mapping[str, Any] | None],
+        similar: int,
     ) -> list[Verdict | Rejected]:
-        size = self.bundle.spec.input_size
-        decoded: list[npt.NDArray[np.uint8] | Rejected] = []
+        decoded: list[Picture | Rejected] = []
         for filename, source in images:
             try:
-                decoded.append(decode(source, size).pixels)
+                decoded.append(self.look_at(source))
             except UnreadableImage as error:
                 decoded.append(Rejected(filename, error.code, str(error)))
-        readable = [pixels for pixels in decoded if not isinstance(pixels, Rejected)]
-        probabilities = iter(self._probabilities(readable))
+        readable = [
+            (filename, pixels, patient)
+            for (filename, _), pixels, patient in zip(images, decoded, patients, strict=True)
+            if not isinstance(pixels, Rejected)
+        ]
+        rows = self.embed([picture.frames for _, picture, _ in readable])
+        verdicts = iter(
+            self.judge(
+                [filename for filename, _, _ in readable],
+                rows,
+                [patient for _, _, patient in readable],
+                pictures=[picture for _, picture, _ in readable],
+                similar=similar,
+            )
+        )
+        return [pixels if isinstance(pixels, Rejected) else next(verdicts) for pixels in decoded]
+
+    def read(self, source: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> Scales:
+        """Decode an image at the sizes that the network needs.
+
+        Parameters
+        ----------
+        source : bytes or Path
+            An image file's content, or where it lies.
+        max_pixels : int, optional
+            An image with more is refused before it is decoded.
+
+        Returns
+        -------
+        tuple of ndarray of uint8, shape (size, size, 3)
+
+        Raises
+        ------
+        UnreadableImage
+            With a reason that a person understands.
+        """
+        return decode(source, *self.bundle.spec.frames, max_pixels=max_pixels).frames
+
+    def look_at(self, source: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
+        """Decode an image as `read` does, and see whether it is fit to be judged.
+
+        Parameters
+        ----------
+        source, max_pixels
+            As for `read`.
+
+        Returns
+        -------
+        Picture
+
+        Raises
+        ------
+        UnreadableImage
+        """
+        data = source if isinstance(source, bytes) else read_file(source)
+        decoded = decode(data, *self.bundle.spec.frames, max_pixels=max_pixels)
+        whole = [
+            pixels
+            for pixels, frame in zip(decoded.frames, self.bundle.spec.frames, strict=True)
+            if frame.region == "whole"
+        ]
+        quality = check_quality(whole[0], decoded.width, decoded.height) if whole else Quality()
+        return Picture(decoded.frames, hashlib.sha256(data).hexdigest(), quality)
+
+    def embed(self, images: Sequence[Scales]) -> npt.NDArray[np.float32]:
+        """Embed decoded images, as a feature file keeps them.
+
+        Parameters
+        ----------
+        images : sequence of tuple of ndarray
+            As `read` gives them.
+
+        Returns
+        -------
+        ndarray of float32, shape (n, spec.width)
+        """
+        if not images:
+            return np.empty((0, self.bundle.spec.width), np.float32)
+        with self._running:
+            return self._extractor.embed(*map(np.stack, zip(*images, strict=True)))
+
+    def judge(
+        self,
+        filenames: Sequence[str],
+        rows: npt.NDArray[np.float32],
+        metadata: Sequence[Mapping[str, Any] | None] | None = None,
+        *,
+        pictures: Sequence[Picture] | None = None,
+        similar: int = 0,
+    ) -> list[Verdict]:
+        """Judge embedded images.
+
+        Parameters
+        ----------
+        filenames : sequence of str
+            The names to call the images by.
+        rows : ndarray of float32, shape (n, spec.width)
+            As `embed` gives them.
+        metadata : sequence of (mapping or None), optional
+            As for `classify`.
+        pictures : sequence of Picture, optional
+            As `look_at` gives them; without, nothing is said of their quality, nor whether they
+            were trained on.
+        similar : int
+            As for `classify`.
+
+        Returns
+        -------
+        list of Verdict
+
+        Raises
+        ------
+        PatientError
+        """
+        if not len(rows):
+            return []
+        patients = [None] * len(rows) if metadata is None else metadata
+        told = [self.read_patient(patient or {}) for patient in patients]
+        embeddings, known = self.bundle.spec.combine(rows), self.bundle.classes
+        probabilities = self.bundle.probability_with(embeddings, [inputs for inputs, _ in told])
+        classes = [None] * len(rows) if known is None else known.ranked(embeddings, probabilities)
+        verdicts = [
+            self._verdict(filename, float(probability), shares, *patient)
+            for filename, probability, shares, patient in zip(
+                filenames, probabilities, classes, told, strict=True
+            )
+        ]
+        if (gallery := self.bundle.gallery) is not None:
+            unlike = [gallery.unlike(each) for each in gallery.distance(embeddings)]
+            alike = gallery.nearest(embeddings, similar) if similar else [()] * len(rows)
+            verdicts = [
+                replace(doubted(verdict, (reason,) if reason else ()), similar=cases)
+                for verdict, reason, cases in zip(verdicts, unlike, alike, strict=True)
+            ]
+        if pictures is None:
+            return verdicts
         return [
-            pixels if isinstance(pixels, Rejected) else self._verdict(filename, next(probabilities))
-            for (filename, _), pixels in zip(images, decoded, strict=True)
+            self._with_picture(verdict, picture)
+            for verdict, picture in zip(verdicts, pictures, strict=True)
         ]
 
-    def _probabilities(self, pixels: list[npt.NDArray[np.uint8]]) -> list[float]:
-        if not pixels:
-            return []
-        with self._running:
-            embeddings = self._extractor.embed(np.stack(pixels))
-        return [float(value) for value in self.bundle.probability(embeddings)]
+    def read_patient(self, given: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """Read what the bundle can use of age, sex and site; see `models.patient.read_patient`."""
+        fused = self.bundle.fusion
+        return read_patient(given, fused.fusion.kinds if fused else {})
 
-    def _verdict(self, filename: str, probability: float) -> Verdict:
-        threshold = self.bundle.threshold
+    def explain(self, source: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> Evidence:
+        """Say where in an image its score comes from; takes another pass of the network.
+
+        Parameters
+        ----------
+        source : bytes or Path
+        max_pixels : int, optional
+            Both as for `read`.
+
+        Returns
+        -------
+        Evidence
+
+        Raises
+        ------
+        UnreadableImage
+        """
+        spec = self.bundle.spec
+        decoded = decode(source, *spec.frames, max_pixels=max_pixels)
+        with self._running:
+            looks = self._extractor.look(*(pixels[np.newaxis] for pixels in decoded.frames))
+        return explain(spec, looks, self.bundle.score, decoded.boxes)
+
+    def with_bundle(self, bundle: Bundle) -> Classifier:
+        """Judge by another bundle that needs the same embeddings, without another network.
+
+        Raises
+        ------
+        BundleRefused
+            If it needs others.
+        """
+        other = Classifier(bundle, self._extractor)
+        other._running = self._running
+        return other
+
+    def _verdict(
+        self,
+        filename: str,
+        probability: float,
+        classes: dict[str, float] | None,
+        inputs: dict[str, Any],
+        unused: tuple[str, ...],
+    ) -> Verdict:
+        terms = self.bundle.terms(inputs)
+        threshold = terms.threshold
         suspicious = probability >= threshold
-        return Verdict(
+        verdict = Verdict(
             filename=filename,
             label=self.bundle.labels[suspicious],
             probability=probability,
             threshold=threshold,
             decision="suspicious" if suspicious else "not suspicious",
-            warnings=self.warnings,
+            flagged=bool(suspicious),
+            warnings=(*self.warnings, *unused),
+            classes=classes,
+            inputs=inputs or None,
+        )
+        zone = terms.zone
+        if zone is None or not zone.holds(probability):
+            return verdict
+        reason = (
+            f"The probability lies in the zone of uncertainty ({zone.lower:.3f} to "
+            f"{zone.upper:.3f}), where both classes are too frequent to tell them apart."
+        )
+        return doubted(verdict, (reason,))
+
+    def _with_picture(self, verdict: Verdict, picture: Picture) -> Verdict:
+        gallery, quality = self.bundle.gallery, picture.quality
+        label = None if gallery is None else gallery.label_of(picture.sha256)
+        return replace(
+            doubted(verdict, quality.faults),
+            warnings=(*verdict.warnings, *quality.hints),
+            known=None if label is None else f"This image is in the training set, as {label!r}.",
         )
 
 

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from features.cache import Features
-from models.calibrating import METHODS, calibrate
-from models.decision import TargetSensitivity, ThresholdRule, cross_fitted, uncertain_zone
-from models.evaluation import evaluate
-from models.heads import HEADS, Head, fit, score
+from features.rows import Rows
+from models.calibrating import METHODS
+from models.decision import TargetSensitivity, ThresholdRule
+from models.ensemble import ENSEMBLE, MEMBERS
+from models.folds import Fold, make_folds, whole
+from models.fusion import FUSION
+from models.heads import HEADS, Head, Settings
+from models.judging import Terms, judge, judge_ensemble, judge_fusion, judge_metadata
+from models.leaks import audit_leaks
 from models.metadata import BASELINE, Metadata, subgroups
+from models.multiclass import judge_classes, strata
+from models.own import find_head
 from models.paired import paired_tests, sentence
 from models.results import Comparison, Evaluation, HeadResult, PairedTest, Subgroup
+from models.reuse import Reuse
 from models.selection import Part, TrainingError, select
-from models.tuning import Fold, make_folds, threads, tune
+from models.streaming_kernel import NYSTROEM
+from models.tuning import threads
 
 __all__ = ["TrainingError", "compare_heads"]
 
@@ -26,6 +33,9 @@ Progress = Callable[[str], None]
 
 # Between so many images all inner products are held at once: 0.7 GB per fold.
 SVM_LIMIT = 12_000
+_NOTE_ON_NYSTROEM = (
+    "The SVM is an approximation (Nyström's): there are too many training images for the exact one."
+)
 
 
 def compare_heads(
@@ -43,6 +53,9 @@ def compare_heads(
     metadata: Metadata | None = None,
     groups: npt.NDArray[np.str_] | None = None,
     on_leak: str = "drop",
+    memory: int = 0,
+    settings: Mapping[str, Settings] | None = None,
+    reuse: bool = False,
     progress: Progress | None = None,
 ) -> Comparison:
     """Tune, calibrate and judge heads on the same images, and choose one.
@@ -56,7 +69,9 @@ def compare_heads(
     positive : str
         Name of the positive class.
     heads : sequence of str, optional
-        Keys of `models.heads.HEADS`; all by default.
+        Keys of `models.heads.HEADS`, dotted paths of scikit-learn classifiers (see
+        `models.own.find_head`), and ``"ensemble"``, the average of those of
+        `models.ensemble.MEMBERS` that are named; all heads and the ensemble by default.
     head : str, optional
         The head to choose, instead of the one with the best cross-validated area under the ROC
         curve.
@@ -72,11 +87,21 @@ def compare_heads(
     alpha : float
         Share of each class that may lie on the wrong side of the zone of uncertainty.
     metadata : Metadata, optional
-        Adds a baseline that sees age, sex and site alone, and the chosen head by subgroup.
+        Adds a baseline that sees age, sex and site alone, the chosen head's score together with
+        them, and the chosen head by subgroup.
     groups : ndarray of str, shape (items,), optional
-        Images that belong together besides those whose `group` says so; empty where alone.
+        Images that belong together besides those whose `group` says so; empty where alone. None
+        if nobody looked for copies.
     on_leak : {"drop", "group", "ignore"}
         What becomes of training images that belong together with an image of another split.
+    memory : int, optional
+        Bytes that may be taken; if heads need more, they are fitted block by block. As much as
+        there is by default.
+    settings : mapping of str to dict, optional
+        Of heads, by name, for which nothing is to be searched.
+    reuse : bool
+        Whether candidates that were tried before on the same embeddings, labels and folds are
+        taken from the user's cache folder, and new ones kept there.
     progress : callable, optional
         Is told in a few words what is being done.
 
@@ -90,7 +115,9 @@ def compare_heads(
         If the labels, the embeddings or the options don't allow it; says why.
     """
     tell = progress or (lambda _: None)
-    names = _names_of(heads, head)
+    known = _find_heads(heads, head)
+    names = list(known)
+    members = _find_members(heads, names)
     if folds < 2:
         raise TrainingError(f"got {folds} folds, but cross-validation needs at least 2")
     if calibration not in ("auto", *METHODS):
@@ -99,22 +126,73 @@ def compare_heads(
         )
     if not 0 < alpha < 0.5:
         raise TrainingError(f"got alpha {alpha:g}, expected an error rate between 0 and 0.5")
-    selection = select(features, positive=positive, folds=folds, groups=groups, on_leak=on_leak)
+    selection = select(
+        features,
+        positive=positive,
+        folds=folds,
+        groups=groups,
+        on_leak=on_leak,
+        memory=memory,
+        threads=threads(jobs),
+    )
     train = selection.parts["train"]
     notes = list(selection.notes)
-    if "svm" in names and len(train.y) > SVM_LIMIT:
-        _leave_out_svm(names, head, len(train.y), notes)
+    if known.get("svm") is HEADS["svm"] and (isinstance(train.X, Rows) or len(train.y) > SVM_LIMIT):
+        known["svm"] = NYSTROEM
+        notes.append(_NOTE_ON_NYSTROEM)
     parts = _fold(train, folds, seed)
-    terms = _Terms(rule or TargetSensitivity(), calibration, alpha, seed, jobs, tell)
-    results = {name: _judge(HEADS[name], selection.parts, parts, terms) for name in names}
-    judged = {name: result.evaluations["cross-validation"] for name, result in results.items()}
+    terms = Terms(
+        rule=rule or TargetSensitivity(),
+        calibration=calibration,
+        alpha=alpha,
+        seed=seed,
+        jobs=jobs,
+        tell=tell,
+        settings=settings or {},
+        reuse=Reuse(parts, train.y) if reuse else None,
+    )
+    everything = whole(train.X)
+    results = {
+        name: judge(known[name], selection.parts, parts, everything, terms) for name in names
+    }
+    if members:
+        trained = {name: results[name] for name in members}
+        results[ENSEMBLE] = judge_ensemble(trained, selection.parts, parts, terms)
+    judged = {
+        name: result.evaluations["cross-validation"]
+        for name, result in results.items()
+        if name == ENSEMBLE or known[name].storable
+    }
     chosen = head or max(judged, key=lambda name: _area(judged[name]))
     found: tuple[Subgroup, ...] = ()
     if metadata is not None:
-        results[BASELINE.name] = _judge_metadata(metadata, selection.parts, parts, terms, notes)
+        results[BASELINE.name] = judge_metadata(metadata, selection.parts, parts, terms, notes)
+        fused = judge_fusion(metadata, results[chosen], selection.parts, parts, terms)
+        results[FUSION] = fused
+        notes.append(
+            f"Where any of {', '.join(metadata.columns)} is given beside an image, the bundle "
+            f"judges by {fused.title}, with its own threshold and zone."
+        )
         found = subgroups(metadata, selection.parts, results[chosen].evaluations)
     tests = paired_tests(results)
-    notes += _notes_on(results, tests)
+    classes, told = judge_classes(
+        {name: known[name] for name in names},
+        results,
+        selection.parts,
+        parts,
+        everything,
+        chosen=chosen,
+        calibration=calibration,
+        seed=seed,
+        jobs=jobs,
+        tell=tell,
+    )
+    notes += [*_notes_on(results, tests, results[chosen].title), *told]
+    notes += [
+        f"{one.title} is compared but was not up for choice: a bundle can't hold its parts."
+        for one in known.values()
+        if not one.storable
+    ]
     return Comparison(
         labels=selection.labels,
         heads=results,
@@ -128,35 +206,50 @@ def compare_heads(
         fingerprint=features.fingerprint,
         tests=tests,
         subgroups=found,
+        classes=classes,
+        images={part: chosen_from.items for part, chosen_from in selection.parts.items()},
+        audit=audit_leaks(features, selection.parts, groups, results[chosen].evaluations),
     )
 
 
-def _names_of(heads: Sequence[str] | None, head: str | None) -> list[str]:
-    names = list(dict.fromkeys(heads if heads is not None else HEADS))
-    unknown = [name for name in (*names, *([head] if head else [])) if name not in HEADS]
-    if unknown:
-        raise TrainingError(f"no head is called {unknown[0]!r}: there are {', '.join(HEADS)}")
-    if not names:
+def _find_heads(heads: Sequence[str] | None, head: str | None) -> dict[str, Head]:
+    named = [*HEADS, ENSEMBLE] if heads is None else list(heads)
+    known = {name: find_head(name) for name in named if name != ENSEMBLE}
+    if not known:
         raise TrainingError(f"no head to train: name at least one of {', '.join(HEADS)}")
-    if head and head not in names:
+    if head and head not in named:
+        if head != ENSEMBLE:
+            find_head(head)
         raise TrainingError(
-            f"the head to choose, {head}, is not among those to train: {', '.join(names)}"
+            f"the head to choose, {head}, is not among those to train: {', '.join(named)}"
         )
-    return names
+    wanted = [head] if head and head != ENSEMBLE else list(known)
+    if not any(known[name].storable for name in wanted):
+        raise TrainingError(
+            f"a bundle can't hold {wanted[0]}, which is made of other parts than those that are "
+            f"safe to load: it is compared with others, one of which is to be {', '.join(HEADS)} "
+            "and goes into the bundle"
+        )
+    return known
 
 
-def _leave_out_svm(names: list[str], head: str | None, n: int, notes: list[str]) -> None:
-    if head == "svm" or names == ["svm"]:
+def _find_members(heads: Sequence[str] | None, known: Sequence[str]) -> list[str]:
+    """Name what the ensemble averages; nothing if it isn't wanted."""
+    if heads is not None and ENSEMBLE not in heads:
+        return []
+    members = [name for name in MEMBERS if name in known]
+    if len(members) < 2:
         raise TrainingError(
-            f"the SVM takes up to {SVM_LIMIT:,} training images and there are {n:,}: "
-            "use another head"
+            f"the {ENSEMBLE} averages {' and '.join(MEMBERS)}: ask for those heads too"
         )
-    names.remove("svm")
-    notes.append(f"The SVM was left out: it takes up to {SVM_LIMIT:,} training images, not {n:,}.")
+    return members
 
 
 def _fold(train: Part, folds: int, seed: int) -> list[Fold]:
-    parts = make_folds(train.X, train.y, train.groups, folds=folds, seed=seed)
+    kinds = strata(train, folds)
+    parts = make_folds(
+        train.X, train.y if kinds is None else kinds, train.groups, folds=folds, seed=seed
+    )
     for part in parts:
         if any(len(np.unique(train.y[rows])) < 2 for rows in (part.train, part.test)):
             raise TrainingError(
@@ -166,89 +259,13 @@ def _fold(train: Part, folds: int, seed: int) -> list[Fold]:
     return parts
 
 
-@dataclass(frozen=True)
-class _Terms:
-    """What all heads are judged by alike."""
-
-    rule: ThresholdRule
-    calibration: str
-    alpha: float
-    seed: int
-    jobs: int
-    tell: Progress
-
-
-def _judge(head: Head, parts: dict[str, Part], folds: list[Fold], terms: _Terms) -> HeadResult:
-    began = time.perf_counter()
-    train, seed = parts["train"], terms.seed
-    candidates = head.candidates(train.X.shape[1])
-    terms.tell(f"{head.title}: {len(candidates)} candidates on {len(folds)} folds")
-    tuned = tune(head, folds, candidates=candidates, seed=seed, jobs=terms.jobs)
-    tests = [fold.test for fold in folds]
-    calibration, losses = calibrate(train.y, tuned.scores, tests, terms.calibration)
-    known = calibration.apply(tuned.scores)
-    threshold = terms.rule(train.y, known)
-    zone = uncertain_zone(train.y, known, threshold.value, terms.alpha)
-    probabilities, suspicious = cross_fitted(
-        train.y, tuned.scores, tests, terms.rule, terms.calibration
-    )
-    evaluations = {
-        "cross-validation": evaluate(
-            "cross-validation",
-            train.y,
-            tuned.scores,
-            probabilities,
-            threshold.value,
-            suspicious=suspicious,
-            seed=seed,
-        )
-    }
-    terms.tell(f"{head.title}: fitting on all {len(train.y)} training images")
-    estimator = fit(head, tuned.settings, train.X, train.y, seed=seed, jobs=threads(terms.jobs))
-    for split in ("valid", "test"):
-        if split in parts:
-            scores = score(estimator, parts[split].X)
-            evaluations[split] = evaluate(
-                split,
-                parts[split].y,
-                scores,
-                calibration.apply(scores),
-                threshold.value,
-                seed=seed,
-            )
-    return HeadResult(
-        name=head.name,
-        title=head.title,
-        settings=tuned.settings,
-        candidates=tuned.candidates,
-        evaluations=evaluations,
-        calibration=calibration,
-        calibration_losses=dict(losses),
-        threshold=threshold.value,
-        threshold_rule=threshold.rule,
-        zone=zone,
-        seconds=time.perf_counter() - began,
-        estimator=estimator,
-    )
-
-
-def _judge_metadata(
-    metadata: Metadata, parts: dict[str, Part], folds: list[Fold], terms: _Terms, notes: list[str]
-) -> HeadResult:
-    """Judge the baseline on the same images, folds and terms."""
-    encoded, told = metadata.encode({split: part.items for split, part in parts.items()})
-    notes += told
-    described = {split: replace(part, X=encoded[split]) for split, part in parts.items()}
-    train = described["train"]
-    same = [Fold(train.X, train.y, fold.train, fold.test) for fold in folds]
-    return _judge(BASELINE, described, same, terms)
-
-
 def _area(evaluation: Evaluation) -> float:
     return evaluation.auc.value if evaluation.auc else 0.0
 
 
-def _notes_on(results: dict[str, HeadResult], tests: Sequence[PairedTest]) -> list[str]:
+def _notes_on(
+    results: dict[str, HeadResult], tests: Sequence[PairedTest], chosen: str
+) -> list[str]:
     notes = []
     for result in results.values():
         if result.calibration.flat:
@@ -262,4 +279,9 @@ def _notes_on(results: dict[str, HeadResult], tests: Sequence[PairedTest]) -> li
             notes.append(
                 f"The {split} split has a single class: no ROC AUC and no average precision there."
             )
-    return notes + [sentence(test) for test in tests if test.split == "cross-validation"]
+    return notes + [
+        sentence(test)
+        for test in tests
+        # The table has all pairs; what a reader of the choice must know is who came near it.
+        if test.split == "cross-validation" and chosen in (test.first, test.second)
+    ]

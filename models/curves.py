@@ -66,8 +66,8 @@ class Curve:
     def auc_above_sensitivity(self, sensitivity: float) -> Floats:
         """Give the area under the part of the ROC curve that lies above a sensitivity.
 
-        With 0.8 it is the ``auc_sens_80`` of the ISIC scorer (2016 to 2020): 1 at best, and 0.18
-        by chance. It is the area above the sensitivity and the rectangle below that.
+        With 0.8 it is the ``auc_sens_80`` of isic-challenge-scoring: 1 at best, and 0.18 by chance.
+        It is the area above the sensitivity and the rectangle below that.
         """
         return self.partial_auc(sensitivity) + sensitivity * (1 - self._reached(sensitivity))
 

@@ -8,7 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from models.curves import Curve
-from models.intervals import Resampling, drawn_interval, wilson_interval
+from models.intervals import (
+    Resampling,
+    drawn_interval,
+    specificity_interval,
+    wilson_interval,
+)
 from models.reliability import calibration_error, calibration_line
 from models.results import Evaluation, Interval, OperatingPoint
 from models.roc import AucDifference, auc_interval, compare_auc, delong_covariance
@@ -26,7 +31,7 @@ __all__ = [
 
 Floats = npt.NDArray[np.float64]
 
-# 82 and 89 % are what dermatologists reached in the ISIC studies; 95 % is asked of a screening aid.
+# Those of the ISIC 2017 scorer. 82 % is what dermatologists reached in the ISIC 2016 reader study.
 SENSITIVITIES: Final = (0.82, 0.89, 0.95)
 
 _PARTIAL: Final = 0.8
@@ -109,7 +114,9 @@ def evaluate(
         auc_sens_80=found.get("auc_sens_80"),
         pauc=found.get("pauc"),
         specificity_at={
-            target: found[f"{target:g}"] for target in SENSITIVITIES if f"{target:g}" in found
+            target: interval
+            for target in SENSITIVITIES
+            if (interval := specificity_interval(labels, scores, target)) is not None
         },
         brier=found["brier"],
         slope=slope,
@@ -133,7 +140,6 @@ def _drawn(
     edges = {"brier": 1 / n}
     if 0 < m < n:
         tops |= {"average_precision": 1.0, "auc_sens_80": 1.0, "pauc": 1 - _PARTIAL}
-        tops |= {f"{target:g}": 1.0 for target in SENSITIVITIES}
         edges |= {name: 1 / m if name == "average_precision" else 1 / (n - m) for name in tops}
 
     def figures(weights: Floats) -> Floats:
@@ -144,7 +150,6 @@ def _drawn(
                 curve.average_precision(),
                 curve.auc_above_sensitivity(_PARTIAL),
                 curve.partial_auc(_PARTIAL),
-                *(curve.specificity_at(target) for target in SENSITIVITIES),
             ]
         return np.stack(columns, axis=1)
 

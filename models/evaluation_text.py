@@ -9,6 +9,7 @@ from features.marks import MARKS
 from models.assessment import Assessment
 from models.bundle import Bundle
 from models.figure_rows import figures, interval_text, ranking
+from models.multiclass_text import evaluation_text
 from models.notices import NOT_A_DIAGNOSIS
 from models.paired import as_rows
 from models.results import Evaluation, PairedTest
@@ -37,6 +38,8 @@ def as_text(
     ]
     if bundle.zone is not None:
         lines.append(f"uncertain {zone_text(bundle.zone)}; here {uncertain} of {found.n} images")
+    if assessment.classes is not None:
+        lines += ["", *evaluation_text(assessment.classes)]
     if rival is not None:
         mine, theirs, test, notes = rival
         table = [("ranking", test.first, test.second)]
@@ -65,6 +68,8 @@ def as_values(
         "notes": list(assessment.notes),
         "marks": list(marks),
     }
+    if assessment.classes is not None:
+        values["classes"] = assessment.classes.as_dict()
     if rival is not None:
         mine, theirs, test, notes = rival
         values["against"] = {

@@ -38,12 +38,16 @@ def figures(found: Evaluation) -> list[tuple[str, str, str]]:
 def ranking(found: Evaluation) -> list[tuple[str, Interval | None, str]]:
     """Give the figures that depend on the order of the scores alone."""
     return [
-        ("ROC AUC", found.auc, "DeLong, logit"),
+        ("ROC AUC", found.auc, "DeLong, score"),
         ("average precision", found.average_precision, "bootstrap"),
         ("auc_sens_80 (ISIC scorer)", found.auc_sens_80, "bootstrap"),
         ("pAUC above 80 % TPR (ISIC 2024)", found.pauc, "bootstrap"),
         *(
-            (f"specificity at {target:.0%} sensitivity".replace("%", " %"), value, "bootstrap")
+            (
+                f"specificity at {target:.0%} sensitivity".replace("%", " %"),
+                value,
+                "order statistics",
+            )
             for target, value in found.specificity_at.items()
         ),
     ]

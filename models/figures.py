@@ -90,7 +90,7 @@ class Evaluation:
     average_precision : Interval or None
         None where the split has no positive; so are the next three.
     auc_sens_80 : Interval or None
-        Area under the ROC curve above 80 % sensitivity, as the ISIC scorer (2016 to 2020) has it.
+        Area under the ROC curve above 80 % sensitivity, as isic-challenge-scoring has it.
     pauc : Interval or None
         Area between the ROC curve and 80 % sensitivity, at most 0.2: the figure of ISIC 2024.
     specificity_at : dict of float to Interval

@@ -5,23 +5,41 @@ from __future__ import annotations
 import io
 import json
 import re
+import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from features.errors import LesionError
+from models.ensemble import Ensemble, pack, unpack
+from models.kernel_machine import KernelMachine
 
 __all__ = ["HEAD_FILES", "HeadFileError", "dump_head", "load_head"]
 
-HEAD_FILES: Final = ("head.skops", "head.json")
+HEAD_FILES: Final = ("head.skops", "head.json", "head.safetensors", "head.zip")
 
-# skops trusts all of scikit-learn, NumPy and SciPy; heads are made of nothing but these.
+# skops trusts all of scikit-learn, NumPy and SciPy; heads are made of nothing but these. Besides
+# what the project's own heads need they are classes that only do arithmetic on arrays which NumPy
+# guards: no functions, no trees that compiled code would follow wherever their numbers lead.
 _PARTS: Final = {
     "ObjectNode": {
+        "sklearn.decomposition._pca.PCA",
+        "sklearn.discriminant_analysis.LinearDiscriminantAnalysis",
+        "sklearn.discriminant_analysis.QuadraticDiscriminantAnalysis",
+        "sklearn.feature_selection._variance_threshold.VarianceThreshold",
+        "sklearn.kernel_approximation.Nystroem",
         "sklearn.linear_model._logistic.LogisticRegression",
+        "sklearn.linear_model._ridge.RidgeClassifier",
+        "sklearn.naive_bayes.GaussianNB",
         "sklearn.pipeline.Pipeline",
+        "sklearn.preprocessing._data.MinMaxScaler",
+        "sklearn.preprocessing._data.RobustScaler",
         "sklearn.preprocessing._data.StandardScaler",
+        "sklearn.preprocessing._label.LabelBinarizer",
+        "sklearn.svm._classes.LinearSVC",
         "sklearn.svm._classes.SVC",
     },
     "NdArrayNode": {
@@ -57,6 +75,7 @@ _TREE_COLUMNS: Final = (
     "split_type",
     "sum_hessian",
 )
+_MACHINE: Final = ("centre", "width", "support", "weights")
 _MOMENT: Final = (1980, 1, 1, 0, 0, 0)
 
 
@@ -69,19 +88,28 @@ def dump_head(estimator: Any, folder: Path) -> str:
 
     Parameters
     ----------
-    estimator : scikit-learn pipeline or xgboost.XGBClassifier
+    estimator : scikit-learn pipeline, xgboost.XGBClassifier, KernelMachine or Ensemble
     folder : Path
 
     Returns
     -------
     str
-        Name of the file: ``head.skops``, or ``head.json`` in XGBoost's own format.
+        Name of the file: ``head.skops``, ``head.json`` in XGBoost's own format,
+        ``head.safetensors`` for a kernel machine, or ``head.zip`` with the files of an ensemble's
+        members.
 
     Raises
     ------
     HeadFileError
         If the head is made of parts that `load_head` wouldn't take.
     """
+    if isinstance(estimator, Ensemble):
+        with tempfile.TemporaryDirectory(prefix="lesion-classifier-") as aside:
+            (folder / "head.zip").write_bytes(pack(estimator, dump_head, Path(aside)))
+        return "head.zip"
+    if isinstance(estimator, KernelMachine):
+        (folder / "head.safetensors").write_bytes(_dump_machine(estimator))
+        return "head.safetensors"
     if hasattr(estimator, "get_booster"):
         estimator.save_model(folder / "head.json")
         data = _as_json(json.loads((folder / "head.json").read_bytes()))
@@ -101,13 +129,13 @@ def load_head(name: str, data: bytes) -> Any:
 
     Parameters
     ----------
-    name : {"head.skops", "head.json"}
+    name : {"head.skops", "head.json", "head.safetensors", "head.zip"}
     data : bytes
         The file's content.
 
     Returns
     -------
-    scikit-learn pipeline or xgboost.XGBClassifier
+    scikit-learn pipeline, xgboost.XGBClassifier, KernelMachine or Ensemble
 
     Raises
     ------
@@ -115,8 +143,12 @@ def load_head(name: str, data: bytes) -> Any:
         If the file is damaged or names anything but the parts of a head; nothing that it names
         is then imported or run.
     """
+    if name == "head.zip":
+        return _load_ensemble(data)
     if name == "head.json":
         return _load_xgboost(data)
+    if name == "head.safetensors":
+        return _load_machine(data)
     import skops.io
     from skops.io.exceptions import UntrustedTypesFoundException
 
@@ -124,6 +156,42 @@ def load_head(name: str, data: bytes) -> Any:
     try:
         return skops.io.loads(data, trusted=[])
     except (UntrustedTypesFoundException, *_DAMAGE) as error:
+        raise HeadFileError(f"it can't be read ({_first_line(error)})") from error
+
+
+def _load_ensemble(data: bytes) -> Ensemble:
+    def load_member(name: str, member: bytes) -> Any:
+        # An ensemble in an ensemble could go on for ever.
+        if name not in HEAD_FILES[:-1]:
+            raise HeadFileError(f"it has a member {name!r}, which is no head")
+        return load_head(name, member)
+
+    try:
+        return unpack(data, load_member)
+    except _DAMAGE as error:
+        raise HeadFileError(f"it can't be read ({_first_line(error)})") from error
+
+
+def _dump_machine(machine: KernelMachine) -> bytes:
+    from safetensors.numpy import save
+
+    numbers = np.array([machine.intercept, machine.gamma])
+    arrays = {name: np.ascontiguousarray(getattr(machine, name)) for name in _MACHINE}
+    return bytes(save({**arrays, "numbers": numbers}))
+
+
+def _load_machine(data: bytes) -> KernelMachine:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        arrays = load(data)
+        if set(arrays) != {*_MACHINE, "numbers"} or arrays["support"].ndim != 2:
+            raise HeadFileError("it holds other arrays than a kernel machine's")
+        intercept, gamma = map(float, arrays["numbers"])
+        parts = {name: arrays[name] for name in _MACHINE}
+        return KernelMachine(**parts, intercept=intercept, gamma=gamma)
+    except (SafetensorError, *_DAMAGE) as error:
         raise HeadFileError(f"it can't be read ({_first_line(error)})") from error
 
 

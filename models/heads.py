@@ -19,7 +19,10 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from xgboost import XGBClassifier
 
-__all__ = ["HEADS", "Head", "Settings", "fit", "score"]
+from features.rows import Rows
+from models.boosting import ColumnParts, boost
+
+__all__ = ["HEADS", "Head", "Settings", "fit", "score", "worthwhile_threads"]
 
 Settings = dict[str, Any]
 Floats = npt.NDArray[np.float64]
@@ -27,7 +30,7 @@ Floats = npt.NDArray[np.float64]
 # Probabilities come as float32; nearer to 0 or 1 than this their logit is rounding.
 _FLOAT32_EDGE = 1e-7
 
-# With less to do, XGBoost's threads mostly wait for each other, and on a busy machine for long.
+# With less to do, threads mostly wait for each other, and on a busy machine for long.
 _ENTRIES_PER_THREAD = 10_000_000
 
 
@@ -45,12 +48,18 @@ class Head:
         Gives the settings to try for embeddings of a length, simplest first.
     make : callable
         Makes an estimator that is not fitted, from settings and a seed.
+    storable : bool
+        Whether a bundle can hold it.
+    reusable : bool
+        Whether the same settings and versions will always mean the same estimator.
     """
 
     name: str
     title: str
     candidates: Callable[[int], list[Settings]]
     make: Callable[[Settings, int], Any]
+    storable: bool = True
+    reusable: bool = True
 
 
 def fit(
@@ -91,20 +100,38 @@ def fit(
     array([-1.27, -0.42,  0.42,  1.27])
     """
     estimator = head.make(settings, seed)
-    if isinstance(estimator, XGBClassifier):
-        worthwhile = 1 + X.size // _ENTRIES_PER_THREAD
-        return estimator.set_params(n_jobs=min(jobs, worthwhile)).fit(X, y)
+    if head.make is _xgboost:
+        return _boosted(estimator, settings, X, y, seed, min(jobs, worthwhile_threads(X)))
     return estimator.fit(np.asarray(X, np.float64), y)
 
 
-def score(estimator: Any, X: npt.ArrayLike) -> Floats:
+def worthwhile_threads(X: npt.NDArray[Any]) -> int:
+    """Give how many threads a single fit can keep busy with embeddings of that size."""
+    return 1 + X.size // _ENTRIES_PER_THREAD
+
+
+def _boosted(
+    estimator: XGBClassifier,
+    settings: Settings,
+    X: npt.NDArray[Any],
+    y: npt.NDArray[Any],
+    seed: int,
+    jobs: int,
+) -> XGBClassifier:
+    parts = ColumnParts(X, settings["colsample_bytree"], seed=seed, jobs=jobs)
+    booster = boost(parts, y, estimator.get_xgb_params(), settings["n_estimators"])
+    estimator.load_model(booster.save_raw("json"))
+    return estimator
+
+
+def score(estimator: Any, X: npt.ArrayLike | Rows) -> Floats:
     """Give the head's scores.
 
     Parameters
     ----------
     estimator : object
         Fitted on labels 0 and 1; has ``decision_function`` or ``predict_proba``.
-    X : array-like, shape (n, d)
+    X : array-like or Rows, shape (n, d)
         Embeddings.
 
     Returns
@@ -113,6 +140,8 @@ def score(estimator: Any, X: npt.ArrayLike) -> Floats:
         Higher means more likely positive: the decision function, or else the logit of the
         probability. Not calibrated.
     """
+    if isinstance(X, Rows):
+        return np.concatenate([np.empty(0), *(score(estimator, block) for block in X.blocks())])
     embeddings = np.asarray(X, np.float64)
     if hasattr(estimator, "decision_function"):
         return np.asarray(estimator.decision_function(embeddings), np.float64)
@@ -164,16 +193,16 @@ def _svm_candidates(d: int) -> list[Settings]:
 
 
 def _xgboost_candidates(d: int) -> list[Settings]:
-    columns = max(0.05, min(1.0, 50 / d))
+    columns = max(0.01, min(1.0, 60 / d))
     return [
         {
             "max_depth": depth,
-            "learning_rate": 0.1,
+            "learning_rate": 0.05,
             "colsample_bytree": columns,
             "n_estimators": trees,
         }
         for depth in (2, 3)
-        for trees in (75, 150)
+        for trees in (100, 200)
     ]
 
 

@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,8 +25,10 @@ __all__ = [
     "DOCUMENTS",
     "MANIFEST",
     "NETWORK_FILES",
+    "NETWORK_NUMBERS",
     "BundleRefused",
     "altered",
+    "class_files",
     "peek",
     "read_manifest",
     "seal",
@@ -38,10 +40,14 @@ BUNDLE_VERSION: Final = 2
 MANIFEST: Final = "bundle.json"
 DOCUMENTS: Final = ("comparison.json", "report.html", "MODEL_CARD.md")
 # Keras tells by the end of the name how the weights in a file are laid out.
-NETWORK_FILES: Final = ("network.weights.h5", "network.h5")
+NETWORK_FILES: Final = ("network.weights.h5", "network.h5", "network.xml")
+# The numbers of a converted network, beside its graph.
+NETWORK_NUMBERS: Final = "network.bin"
 
 # What older versions, which are read all the same, don't have.
 _NEW_FIELDS: Final = {1: {"zone"}, 2: set[str]()}
+# Only where there is something to say.
+_OPTIONAL: Final = {"fusion", "classes"}
 _SIZE_LIMIT: Final = 16 << 20
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
@@ -62,6 +68,8 @@ _FIELDS: Final[dict[str, tuple[type, ...]]] = {
     "threshold_rule": (str,),
     "zone": (dict, type(None)),
     "calibration": (dict,),
+    "classes": (dict, type(None)),
+    "fusion": (dict, type(None)),
     "metrics": (dict,),
     "counts": (dict,),
     "folds": (int,),
@@ -126,20 +134,23 @@ def read_manifest(folder: Path) -> tuple[dict[str, Any], ExtractorSpec]:
     return values, spec
 
 
-def verify_files(folder: Path, files: Mapping[str, Any], wanted: str) -> bytes:
+def verify_files(
+    folder: Path, files: Mapping[str, Any], wanted: Collection[str]
+) -> dict[str, bytes]:
     """Compare the size and the hash of every file.
 
     Returns
     -------
-    bytes
-        The content of the file `wanted`: the very bytes that were hashed.
+    dict of str to bytes
+        The content of the files `wanted`: the very bytes that were hashed.
 
     Raises
     ------
     BundleRefused
     """
-    kept: list[bytes] = []
+    contents: dict[str, bytes] = {}
     for name, known in files.items():
+        kept: list[bytes] = []
         path = folder / name
         if not path.is_file():
             raise BundleRefused(
@@ -153,11 +164,19 @@ def verify_files(folder: Path, files: Mapping[str, Any], wanted: str) -> bytes:
         with path.open("rb") as file:
             while block := file.read(1 << 20):
                 digest.update(block)
-                if name == wanted:
+                if name in wanted:
                     kept.append(block)
         if digest.hexdigest() != known["sha256"]:
             raise altered(folder, f"{name} is not the file that was written")
-    return b"".join(kept)
+        if name in wanted:
+            contents[name] = b"".join(kept)
+    return contents
+
+
+def class_files(values: Mapping[str, Any]) -> set[str]:
+    """Name the files of the heads that tell more than two classes, if there are any."""
+    classes = values["classes"]
+    return set() if classes is None else {known["file"] for known in classes["heads"]}
 
 
 def _as_bytes(values: Mapping[str, Any]) -> bytes:
@@ -186,7 +205,7 @@ def _read_fields(folder: Path) -> dict[str, Any]:
             f"the bundle {folder} has format version {version!r}, this program reads version "
             f"{BUNDLE_VERSION}: " + ("update the program" if newer else "fit the classifier anew")
         )
-    missing = _NEW_FIELDS[version]
+    missing = _NEW_FIELDS[version] | (_OPTIONAL - set(values))
     if odd := sorted(set(values) ^ (set(_FIELDS) - missing)):
         raise altered(folder, f"{MANIFEST} has missing or unknown fields: {', '.join(odd)}")
     _require_as_written(folder, values)
@@ -228,10 +247,15 @@ def _require_sense(folder: Path, values: dict[str, Any], spec: ExtractorSpec) ->
     for name in files:
         if not _PLAIN_NAME.fullmatch(name):
             raise altered(folder, f"{MANIFEST} names a file {name!r} outside of the folder")
+    converted = values["network_file"] == NETWORK_FILES[2]
     needed = {values["head_file"], values["network_file"], *DOCUMENTS} - {None}
+    needed |= {NETWORK_NUMBERS} if converted else set()
+    needed |= class_files(values)
     if missing := sorted(needed - set(files)):
         raise altered(folder, f"{MANIFEST} has no hash of {', '.join(missing)}")
-    if not spec.untrained and files[values["network_file"]]["sha256"] != spec.weights_sha256:
+    if not (spec.untrained or converted) and (
+        files[values["network_file"]]["sha256"] != spec.weights_sha256
+    ):
         raise altered(folder, "its network is not the one that its fingerprint names")
 
 

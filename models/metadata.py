@@ -17,6 +17,7 @@ from features.cache import Items
 from features.labels import LabelTable
 from models.evaluation import auc_interval, operating_point
 from models.heads import Head, Settings
+from models.patient import MISSING, kinds_in, numbers
 from models.results import Evaluation, Subgroup
 from models.selection import Part, TrainingError
 
@@ -24,7 +25,6 @@ __all__ = ["BASELINE", "Metadata", "image_keys", "read_metadata", "subgroups"]
 
 UNKNOWN: Final = "unknown"
 
-_MISSING: Final = {"", "na", "n/a", "nan", "none", "null", "unknown", "unk", "?"}
 # Where the names of ISIC archives, challenges and HAM10000 tell what a column holds.
 _COLUMNS: Final = {
     "age": ("age", "age_approximate", "age_approx"),
@@ -38,8 +38,6 @@ _COLUMNS: Final = {
     ),
 }
 _BANDS: Final = ((0, 30), (30, 45), (45, 60), (60, 75), (75, 200))
-# Any age will do where it is missing: a column of its own says that it is.
-_FILLED_AGE: Final = 50.0
 _FEW: Final = 10
 _SPLITS: Final = {"cross-validation": "train", "valid": "valid", "test": "test"}
 
@@ -105,18 +103,7 @@ class Metadata:
     def _numbers(
         self, rows: Sequence[dict[str, Any]], train: Sequence[dict[str, Any]]
     ) -> npt.NDArray[np.float32]:
-        columns: list[list[float]] = []
-        for name in self.columns:
-            values = [row.get(name) for row in rows]
-            if name == "age":
-                columns.append([_FILLED_AGE if age is None else age for age in values])
-                columns.append([float(age is None) for age in values])
-                continue
-            kinds = sorted({row[name] for row in train if row.get(name) is not None})
-            columns += [[float(value == kind) for value in values] for kind in kinds]
-            columns.append([float(value not in kinds) for value in values])
-        numbers: npt.NDArray[np.float32] = np.array(columns, np.float32).T
-        return numbers
+        return numbers(kinds_in(self.columns, train), rows).astype(np.float32)
 
 
 def read_metadata(paths: Sequence[Path], names: Sequence[str]) -> Metadata:
@@ -240,7 +227,7 @@ def _known_columns(columns: Sequence[str]) -> dict[str, str]:
 
 
 def _value(path: Path, name: str, text: str) -> float | str | None:
-    if text.casefold() in _MISSING:
+    if text.casefold() in MISSING:
         return None
     if name != "age":
         return text.casefold()

@@ -1,7 +1,7 @@
 """Plots as inline SVG: sharp on paper, in the colours of the page they stand in, and small.
 
-What is drawn takes its colours from CSS (classes ``h0`` … ``h5`` for the heads), so that one plot
-is right on a light page, on a dark one and in print.
+What is drawn takes its colours and dashes from CSS (classes ``h0`` … ``h7`` for the heads), so that
+one plot is right on a light page, on a dark one and in print.
 """
 
 from __future__ import annotations
@@ -12,9 +12,12 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
+from models.axes import Axes
+from models.embedding_map import EmbeddingMap
 from models.notices import SPLIT_TITLES
+from models.readers import ReaderPoint
 from models.reliability import net_benefit, tenths
 from models.results import Evaluation, HeadResult, Interval
 
@@ -23,6 +26,7 @@ __all__ = [
     "decision_plot",
     "histogram_plot",
     "interval_plot",
+    "map_plot",
     "precision_plot",
     "roc_plot",
 ]
@@ -31,106 +35,14 @@ Floats = npt.NDArray[np.float64]
 
 _BINS: Final = 25
 _ROW: Final = 30
+# About as wide as a letter of a title is, with the gap after it.
+_LETTER: Final = 7.4
+_MAP_SHAPES: Final = {"train": "dot", "valid": "triangle", "test": "square"}
 
 
-class _Axes:
-    """A frame with two linear scales, drawn into from back to front."""
-
-    def __init__(
-        self,
-        size: tuple[float, float],
-        x: tuple[float, float] = (0, 1),
-        y: tuple[float, float] = (0, 1),
-        *,
-        margins: tuple[float, float, float, float] = (10, 12, 46, 54),
-    ) -> None:
-        self._top, right, bottom, self._left = margins
-        self._width, self._height = size
-        self._total = (self._left + size[0] + right, self._top + size[1] + bottom)
-        self._x, self._y = x, y
-        self._parts: list[Markup] = []
-
-    def at(self, x: float, y: float) -> tuple[float, float]:
-        """Where a point of the data is in the picture."""
-        across = (x - self._x[0]) / (self._x[1] - self._x[0])
-        up = (y - self._y[0]) / (self._y[1] - self._y[0])
-        return self._left + across * self._width, self._top + (1 - up) * self._height
-
-    def ticks(self, axis: str, marks: Sequence[tuple[float, str]], title: str) -> None:
-        """Draw a scale with its grid lines and its title."""
-        for value, label in marks:
-            if axis == "x":
-                self.line([(value, self._y[0]), (value, self._y[1])], "grid")
-                x, y = self.at(value, self._y[0])
-                self._text(x, y + 17, label, "tick")
-            else:
-                self.line([(self._x[0], value), (self._x[1], value)], "grid")
-                x, y = self.at(self._x[0], value)
-                self._text(x - 8, y + 4, label, "tick end")
-        if axis == "x":
-            self._text(self._left + self._width / 2, self._total[1] - 8, title, "axis")
-        else:
-            middle = self._top + self._height / 2
-            self._parts.append(
-                Markup(
-                    '<text class="axis" transform="translate(14 {}) rotate(-90)">{}</text>'
-                ).format(_number(middle), title)
-            )
-
-    def line(self, points: Sequence[tuple[float, float]], kind: str) -> None:
-        """Draw a line through points of the data."""
-        self._parts.append(
-            Markup('<polyline class="{}" points="{}"/>').format(kind, self._path(points))
-        )
-
-    def area(self, points: Sequence[tuple[float, float]], kind: str) -> None:
-        """Fill a polygon between points of the data."""
-        self._parts.append(
-            Markup('<polygon class="{}" points="{}"/>').format(kind, self._path(points))
-        )
-
-    def dot(self, x: float, y: float, kind: str, radius: float = 4.5) -> None:
-        """Mark a point of the data."""
-        across, down = self.at(x, y)
-        self._parts.append(
-            Markup('<circle class="{}" cx="{}" cy="{}" r="{}"/>').format(
-                kind, _number(across), _number(down), _number(radius)
-            )
-        )
-
-    def label(
-        self, x: float, y: float, text: str, kind: str, shift: tuple[float, float] = (0, 0)
-    ) -> None:
-        """Write beside a point of the data."""
-        across, down = self.at(x, y)
-        self._text(across + shift[0], down + shift[1], text, kind)
-
-    def svg(self, description: str, *, largest: float = 1) -> Markup:
-        """Give the picture, with a sentence for those who can't see it."""
-        width, height = (_number(side) for side in self._total)
-        widest = _number(largest * self._total[0])
-        return Markup(
-            '<svg viewBox="0 0 {} {}" style="max-width:{}px" role="img" aria-label="{}">{}</svg>'
-        ).format(width, height, widest, description, Markup("").join(self._parts))
-
-    def _text(self, x: float, y: float, text: str, kind: str) -> None:
-        self._parts.append(
-            Markup('<text class="{}" x="{}" y="{}">{}</text>').format(
-                kind, _number(x), _number(y), text
-            )
-        )
-
-    def _path(self, points: Sequence[tuple[float, float]]) -> Markup:
-        shown: list[str] = []
-        for x, y in points:
-            across, down = self.at(x, y)
-            pair = f"{_number(across)},{_number(down)}"
-            if not shown or shown[-1] != pair:
-                shown.append(pair)
-        return escape(" ".join(shown))
-
-
-def roc_plot(split: str, heads: Sequence[HeadResult]) -> Markup:
+def roc_plot(
+    split: str, heads: Sequence[HeadResult], readers: Sequence[ReaderPoint] = ()
+) -> Markup:
     """Draw the ROC curves of all heads on one split, with the operating point of each.
 
     Parameters
@@ -138,13 +50,15 @@ def roc_plot(split: str, heads: Sequence[HeadResult]) -> Markup:
     split : str
     heads : sequence of HeadResult
         In the order of their colours; those not evaluated on `split` are left out.
+    readers : sequence of ReaderPoint
+        What dermatologists reached on other images, drawn as hollow diamonds with their letters.
 
     Returns
     -------
     Markup
         One ``svg`` element.
     """
-    axes = _Axes((250, 250))
+    axes = Axes((350, 350))
     tenths = [(step / 5, f"{step / 5:.1f}") for step in range(6)]
     axes.ticks("x", tenths, "1 \u2212 specificity")
     axes.ticks("y", tenths, "Sensitivity")
@@ -166,8 +80,15 @@ def roc_plot(split: str, heads: Sequence[HeadResult]) -> Markup:
         axes.line([(1 - spread.high, y), (1 - spread.low, y)], f"whisker h{place}")
         axes.line([(x, rise.low), (x, rise.high)], f"whisker h{place}")
         axes.dot(x, y, f"point h{place}")
+    for reader in readers:
+        across, up = 1 - reader.specificity, reader.sensitivity
+        axes.marks([(across, up)], "reader", "diamond", 5)
+        axes.note(across, up, reader.letter, (-18, -5))
     named = "; ".join(f"{head.title} {_auc(head, split)}" for head in heads)
-    return axes.svg(f"ROC curves, {split}: area under the curve {named}", largest=1.3)
+    if readers:
+        told = "; ".join(reader.sentence for reader in readers)
+        named += f". Dermatologists, on other images: {told}"
+    return axes.svg(f"ROC curves, {split}: area under the curve {named}")
 
 
 def interval_plot(splits: Sequence[str], heads: Sequence[HeadResult]) -> Markup:
@@ -182,7 +103,9 @@ def interval_plot(splits: Sequence[str], heads: Sequence[HeadResult]) -> Markup:
     start = np.floor(low * 10) / 10
     groups = len({split for split, *_ in rows})
     height = _ROW * (len(rows) + groups)
-    axes = _Axes((560, height), (start, 1), (height, 0), margins=(4, 16, 46, 150))
+    longest = max(len(title) for _, _, title, _ in rows) if rows else 0
+    left = max(150.0, _LETTER * longest)
+    axes = Axes((560, height), (start, 1), (height, 0), margins=(4, 16, 46, left))
     steps = np.round(np.arange(start, 1.001, 0.1), 1)
     axes.ticks("x", [(step, f"{step:.1f}") for step in steps.tolist()], "Area under the ROC curve")
     axes.line([(0.5, 0), (0.5, height)], "chance")
@@ -216,7 +139,7 @@ def histogram_plot(found: Evaluation, threshold: float, labels: tuple[str, str])
         chosen = found.probabilities[found.labels == value]
         shares.append(np.histogram(chosen, edges)[0] / max(len(chosen), 1))
     top = max(0.05, float(np.max(shares)) * 1.08)
-    axes = _Axes((420, 240), (0, 1), (0, top))
+    axes = Axes((410, 240), (0, 1), (0, top))
     axes.ticks("x", [(step / 5, f"{step / 5:.1f}") for step in range(6)], "Probability")
     step = next(step for step in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5) if top / step <= 6)
     marks = np.arange(0, top, step).tolist()
@@ -248,7 +171,7 @@ def calibration_plot(found: Evaluation) -> Markup:
 
     Bars are 95 % Wilson intervals.
     """
-    axes = _Axes((240, 240))
+    axes = Axes((236, 236))
     fifths = [(step / 5, f"{step / 5:.1f}") for step in range(6)]
     axes.ticks("x", fifths, "Predicted probability")
     axes.ticks("y", fifths, "Observed frequency")
@@ -264,7 +187,7 @@ def calibration_plot(found: Evaluation) -> Markup:
 
 def precision_plot(split: str, heads: Sequence[HeadResult]) -> Markup:
     """Draw the precision-recall curves of all heads on one split, and the share of positives."""
-    axes = _Axes((250, 250))
+    axes = Axes((350, 350))
     fifths = [(step / 5, f"{step / 5:.1f}") for step in range(6)]
     axes.ticks("x", fifths, "Sensitivity (recall)")
     axes.ticks("y", fifths, "Positive predictive value (precision)")
@@ -277,9 +200,7 @@ def precision_plot(split: str, heads: Sequence[HeadResult]) -> Markup:
         recall, precision = found.precision_recall()
         axes.line(list(zip(recall.tolist(), precision.tolist(), strict=True)), f"curve h{place}")
         told.append(f"{head.title} {found.average_precision}")
-    return axes.svg(
-        f"Precision-recall curves, {split}: average precision {'; '.join(told)}", largest=1.3
-    )
+    return axes.svg(f"Precision-recall curves, {split}: average precision {'; '.join(told)}")
 
 
 def decision_plot(found: Evaluation, threshold: float) -> Markup:
@@ -290,7 +211,7 @@ def decision_plot(found: Evaluation, threshold: float) -> Markup:
     mine = net_benefit(found.labels, found.probabilities, steps)
     everyone = net_benefit(found.labels, np.ones(found.n), steps)
     floor, top = -0.15 * max(share, 0.02), 1.1 * max(share, 0.02)
-    axes = _Axes((420, 240), (0, end), (floor, top))
+    axes = Axes((410, 240), (0, end), (floor, top))
     step = next(step for step in (0.02, 0.05, 0.1, 0.2) if end / step <= 6)
     marks = np.arange(0, end + 1e-9, step).tolist()
     axes.ticks("x", [(mark, f"{mark:.2f}") for mark in marks], "Probability from which one acts")
@@ -307,10 +228,27 @@ def decision_plot(found: Evaluation, threshold: float) -> Markup:
     return axes.svg("Decision curve: net benefit of the head, of acting on all images, and on none")
 
 
+def map_plot(found: EmbeddingMap, labels: tuple[str, str]) -> Markup:
+    """Draw where images lie in the map: colour tells the class, shape the split, a ring a leak."""
+    axes = Axes((520, 380), margins=(8, 8, 8, 8))
+    ringed = [point for point, leaks in zip(found.points, found.leaking, strict=True) if leaks]
+    for part, shape in _MAP_SHAPES.items():
+        for positive, kind in ((False, "negative"), (True, "positive")):
+            points = [
+                point
+                for point, of, truth in zip(found.points, found.parts, found.positive, strict=True)
+                if of == part and truth == positive
+            ]
+            axes.marks(points, f"mark {kind} {shape}", shape)
+    for x, y in ringed:
+        axes.dot(x, y, "ring", 7)
+    return axes.svg(
+        f"Map of {len(found.points)} images by their embeddings ({found.method}), "
+        f"coloured by {labels[1]} and {labels[0]}",
+        largest=1.5,
+    )
+
+
 def _auc(head: HeadResult, split: str) -> Interval | None:
     found = head.evaluations.get(split)
     return None if found is None else found.auc
-
-
-def _number(value: float) -> str:
-    return f"{value:.1f}".removesuffix(".0")

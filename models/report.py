@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from jinja2 import Environment
 
@@ -13,12 +14,21 @@ from features.cache import Features
 from features.marks import MARKS
 from features.page import page_environment
 from models import plots
+from models.embedding_map import embedding_map
 from models.figure_rows import figures
+from models.machine import machine, options_text
+from models.mistakes import find_mistakes
 from models.notices import NOT_A_DIAGNOSIS, SPLIT_TITLES
+from models.paired import sentence
+from models.plots_classes import confusion_plot
+from models.readers import reader_points
 from models.reliability import tenths
 from models.results import Comparison, Evaluation, Interval
 
 __all__ = ["render_report", "splits_of"]
+
+_INTERVAL: Final = re.compile(r"\((-?[\d.]+)-(-?[\d.]+)\)")
+_NEGATIVE: Final = re.compile(r"(?<![\w.])-(?=\d)")
 
 
 def splits_of(comparison: Comparison) -> list[str]:
@@ -33,6 +43,8 @@ def render_report(
     *,
     created: str,
     versions: Mapping[str, Mapping[str, str]],
+    thumbnails: bool = True,
+    options: Mapping[str, Any] | None = None,
 ) -> str:
     """Write the report.
 
@@ -45,6 +57,10 @@ def render_report(
         ISO 8601 time in UTC.
     versions : mapping
         Software by step, as in a bundle.
+    thumbnails : bool
+        Whether misjudged images are shown; the pictures are in the page then.
+    options : mapping, optional
+        Of the command that made the comparison, by parameter name.
 
     Returns
     -------
@@ -54,6 +70,16 @@ def render_report(
     heads = list(comparison.heads.values())
     splits = splits_of(comparison)
     best = comparison.best
+    cross_validated = best.evaluations["cross-validation"]
+    tests = comparison.tests
+    readers = reader_points(features, comparison.labels[1])
+    layout = embedding_map(
+        features,
+        comparison.images,
+        comparison.labels[1],
+        {} if comparison.audit is None else comparison.audit.leaking,
+        seed=comparison.seed,
+    )
     judged = {
         split: next(head.evaluations[split] for head in heads if split in head.evaluations)
         for split in splits
@@ -72,27 +98,51 @@ def render_report(
             split_titles=SPLIT_TITLES,
             images=judged,
             headline=best.evaluations[splits[-1]],
-            judged=best.evaluations["cross-validation"],
+            judged=cross_validated,
             marks={mark: MARKS[mark] for mark in comparison.marks},
             notice=NOT_A_DIAGNOSIS,
             negative=comparison.labels[0],
             positive=comparison.labels[1],
             classes=sorted({name for row in comparison.counts.values() for name in row}),
             intervals=plots.interval_plot(splits, heads),
-            rocs={split: plots.roc_plot(split, heads) for split in splits},
-            histogram=plots.histogram_plot(
-                best.evaluations["cross-validation"], best.threshold, comparison.labels
-            ),
-            calibration=plots.calibration_plot(best.evaluations["cross-validation"]),
-            bins=tenths(
-                best.evaluations["cross-validation"].labels,
-                best.evaluations["cross-validation"].probabilities,
-            ),
+            readers=readers,
+            rocs={split: plots.roc_plot(split, heads, readers) for split in splits},
+            histogram=plots.histogram_plot(cross_validated, best.threshold, comparison.labels),
+            calibration=plots.calibration_plot(cross_validated),
+            bins=tenths(cross_validated.labels, cross_validated.probabilities),
             precisions={split: plots.precision_plot(split, heads) for split in splits},
-            decision=plots.decision_plot(best.evaluations["cross-validation"], best.threshold),
-            figures={split: figures(found) for split, found in best.evaluations.items()},
+            decision=plots.decision_plot(cross_validated, best.threshold),
+            figures=_side_by_side([figures(found) for found in best.evaluations.values()]),
+            mistakes=find_mistakes(
+                best.evaluations, comparison.images, features.images, thumbnails=thumbnails
+            ),
+            thumbnails=thumbnails,
+            audit=comparison.audit,
+            layout=layout,
+            picture=layout and plots.map_plot(layout, comparison.labels),
+            # The table of paired tests says these.
+            notes=[note for note in comparison.notes if note not in set(map(sentence, tests))],
+            options=options_text(options or {}),
+            machine=machine(),
+            confusion_plot=confusion_plot,
         )
     )
+
+
+def _side_by_side(rows: list[list[tuple[str, str, str]]]) -> list[tuple[str, list[str], str]]:
+    """Give each figure once, with its values on all splits; a split may lack some."""
+    methods = {name: method for split in rows for name, _, method in split}
+    values = [{name: _typeset(value) for name, value, _ in split} for split in rows]
+    return [
+        (name, [split.get(name, "\u2013") for split in values], method)
+        for name, method in methods.items()
+    ]
+
+
+def _typeset(value: str) -> str:
+    """Write an interval so that its dash is no minus."""
+    spread = _INTERVAL.sub(r"(\1 to \2)", value)
+    return _NEGATIVE.sub("\u2212", spread)
 
 
 @lru_cache(maxsize=1)

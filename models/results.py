@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from models.calibrators import Calibration
 from models.figures import Evaluation, Interval, Labels, OperatingPoint, Zone, number, or_none
+from models.multiclass_results import Classes
+
+if TYPE_CHECKING:
+    from features.cache import Items
+    from models.leaks import DataAudit
 
 __all__ = [
     "Calibration",
     "Candidate",
+    "Classes",
     "Comparison",
     "Evaluation",
     "HeadResult",
@@ -203,6 +209,12 @@ class Comparison:
         Every pair of heads on every split with both classes.
     subgroups : tuple of Subgroup
         Of the chosen head, where metadata was given.
+    images : dict of str to Items
+        By part, those that were trained on and judged by, in the order of the evaluations.
+    audit : DataAudit or None
+        Which images belong together, and the chosen head without those that leak.
+    classes : Classes or None
+        Which class it is, where the data has more than two that can be told apart.
     """
 
     labels: tuple[str, str]
@@ -217,6 +229,9 @@ class Comparison:
     fingerprint: str
     tests: tuple[PairedTest, ...] = ()
     subgroups: tuple[Subgroup, ...] = ()
+    classes: Classes | None = None
+    images: dict[str, Items] = field(default_factory=dict)
+    audit: DataAudit | None = None
 
     @property
     def best(self) -> HeadResult:
@@ -238,4 +253,6 @@ class Comparison:
             "fingerprint": self.fingerprint,
             "tests": [test.as_dict() for test in self.tests],
             "subgroups": [subgroup.as_dict() for subgroup in self.subgroups],
+            "audit": None if self.audit is None else self.audit.as_dict(),
+            **({} if self.classes is None else {"classes": self.classes.as_dict()}),
         }

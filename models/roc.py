@@ -7,13 +7,19 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import brentq
-from scipy.special import expit, logit
 from scipy.stats import norm, rankdata
 from scipy.stats import t as student_t
 
 from models.results import Interval
 
-__all__ = ["AucDifference", "auc_interval", "compare_auc", "delong_covariance"]
+__all__ = [
+    "AucDifference",
+    "auc_interval",
+    "compare_auc",
+    "delong_covariance",
+    "newcombe_interval",
+    "placements",
+]
 
 Floats = npt.NDArray[np.float64]
 
@@ -58,15 +64,28 @@ def delong_covariance(labels: npt.ArrayLike, scores: npt.ArrayLike) -> tuple[Flo
     operating characteristic curves, Biometrics 1988; by midranks as in Sun and Xu, Fast
     implementation of DeLong's algorithm, IEEE Signal Processing Letters 2014.
     """
-    ahead, behind = _placements(labels, scores)
+    ahead, behind = placements(labels, scores)
     areas = ahead.mean(axis=1)
     if min(ahead.shape[1], behind.shape[1]) < 2:
         return areas, np.full((len(areas), len(areas)), np.nan)
     return areas, _covariance_of_mean(ahead) + _covariance_of_mean(behind)
 
 
-def _placements(labels: npt.ArrayLike, scores: npt.ArrayLike) -> tuple[Floats, Floats]:
-    """Give the share of the other class that each positive is ahead of, each negative behind."""
+def placements(labels: npt.ArrayLike, scores: npt.ArrayLike) -> tuple[Floats, Floats]:
+    """Give the share of the other class that each positive is ahead of, each negative behind.
+
+    Parameters
+    ----------
+    labels : array-like of int, shape (n,)
+        1 for the positive class, 0 for the rest.
+    scores : array-like, shape (n,) or (k, n)
+
+    Returns
+    -------
+    ahead : ndarray, shape (k, positives)
+    behind : ndarray, shape (k, negatives)
+        The mean of either is the area under the ROC curve. Ties count half.
+    """
     positive = np.asarray(labels) == 1
     rows = np.atleast_2d(np.asarray(scores, np.float64))
     m, n = int(positive.sum()), int((~positive).sum())
@@ -76,8 +95,8 @@ def _placements(labels: npt.ArrayLike, scores: npt.ArrayLike) -> tuple[Floats, F
     return ahead, behind
 
 
-def _covariance_of_mean(placements: Floats) -> Floats:
-    covariance: Floats = np.atleast_2d(np.cov(placements)) / placements.shape[1]
+def _covariance_of_mean(placed: Floats) -> Floats:
+    covariance: Floats = np.atleast_2d(np.cov(placed)) / placed.shape[1]
     return covariance
 
 
@@ -96,34 +115,41 @@ def auc_interval(labels: npt.ArrayLike, scores: npt.ArrayLike) -> Interval | Non
 
     Notes
     -----
-    DeLong's variance, with the interval taken on the logit scale: it stays within 0 and 1 and
-    covers better near them (Pepe, The Statistical Evaluation of Medical Tests, 2003, section
-    5.2.4). The quantile is Student's, with Satterthwaite's degrees of freedom, for few images of
-    a class (Brunner and Munzel, Biometrical Journal 2000). Where that variance is zero or unknown
-    (the classes are wholly apart, or one has a single image) Newcombe's method 5 is used
-    (Statistics in Medicine 2006, 25, 559-573). In simulations the interval covers 94 to 96 %, and
-    92 to 93 % where the area is above 0.95 and there are fewer than 50 positives.
+    A score interval (Wilson's) for as many independent pairs as give the variance, which is
+    DeLong's, but not less than that of Hanley and McNeil (Radiology 1982) at equalised sample
+    sizes (Newcombe, Statistics in Medicine 2006, 25, 559-573): near 1, a sample without the few
+    low positives that there are has too large an area and, by DeLong, too small a variance as
+    well, and intervals from it alone cover as little as 77 %. The quantile is Student's, with
+    Satterthwaite's degrees of freedom, for few images of a class (Brunner and Munzel, Biometrical
+    Journal 2000). Where DeLong's variance is zero or unknown (the classes are wholly apart, or
+    one has a single image) it is Newcombe's method 5. In simulations of three shapes of curve,
+    from 15 positives on, it covers 94 to 97 %, and up to 99 % where the area is above 0.95.
 
     Examples
     --------
     >>> print(auc_interval([0, 0, 0, 1, 1, 1], [0.1, 0.2, 0.6, 0.4, 0.7, 0.9]))
-    0.889 (0.088-0.998)
+    0.889 (0.272-0.994)
     """
     truth = np.asarray(labels)
     m, n = int((truth == 1).sum()), int((truth != 1).sum())
     if min(m, n) == 0:
         return None
-    ahead, behind = _placements(truth, scores)
+    ahead, behind = placements(truth, scores)
     area = float(ahead.mean())
     if min(m, n) < 2 or not 0 < area < 1:
-        return _newcombe_interval(area, m, n)
+        return newcombe_interval(area, m, n)
     shares = [_covariance_of_mean(placed).item() for placed in (ahead, behind)]
     variance = sum(shares)
     if variance == 0:
-        return _newcombe_interval(area, m, n)
+        return newcombe_interval(area, m, n)
     freedom = variance**2 / (shares[0] ** 2 / (m - 1) + shares[1] ** 2 / (n - 1))
-    half = float(student_t.ppf(0.975, freedom)) * np.sqrt(variance) / (area * (1 - area))
-    return Interval(area, float(expit(logit(area) - half)), float(expit(logit(area) + half)))
+    z = float(student_t.ppf(0.975, freedom))
+    variance = max(variance, area * (1 - area) * _spread(area, m, n))
+    pairs = area * (1 - area) / variance
+    shrinkage = 1 + z**2 / pairs
+    middle = (area + z**2 / (2 * pairs)) / shrinkage
+    half = float(z * np.sqrt(variance + z**2 / (4 * pairs**2)) / shrinkage)
+    return Interval(area, middle - half, middle + half)
 
 
 def compare_auc(
@@ -157,13 +183,24 @@ def compare_auc(
     return AucDifference(Interval(difference, difference - half, difference + half), p)
 
 
-def _newcombe_interval(area: float, m: int, n: int) -> Interval:
-    """Invert the score test with the variance of Hanley and McNeil at equalised sample sizes."""
-    others = (m + n) / 2 - 1
+def newcombe_interval(area: float, m: int, n: int) -> Interval:
+    """Give an area under the ROC curve with the 95 % interval that it alone suggests.
+
+    Parameters
+    ----------
+    area : float
+    m, n : int
+        Images of the two classes.
+
+    Returns
+    -------
+    Interval
+        The score test inverted, with the variance of Hanley and McNeil at equalised sample sizes:
+        method 5 of Newcombe (Statistics in Medicine 2006, 25, 559-573).
+    """
 
     def spread(true: float) -> float:
-        shape = 1 + others * ((1 - true) / (2 - true) + true / (1 + true))
-        return float(_Z**2 * shape / (m * n))
+        return _Z**2 * _spread(true, m, n)
 
     def excess(true: float) -> float:
         return (area - true) ** 2 - true * (1 - true) * spread(true)
@@ -173,3 +210,9 @@ def _newcombe_interval(area: float, m: int, n: int) -> Interval:
     # At the edge the area itself solves the equation; this is what is left without that root.
     doubt = float(brentq(lambda true: true - (1 - true) * spread(true), 0, 1))
     return Interval(area, 1 - doubt, 1.0) if area == 1 else Interval(area, 0.0, doubt)
+
+
+def _spread(area: float, m: int, n: int) -> float:
+    """Give the variance of Hanley and McNeil as a share of ``area * (1 - area)``."""
+    others = (m + n) / 2 - 1
+    return (1 + others * ((1 - area) / (2 - area) + area / (1 + area))) / (m * n)

@@ -14,9 +14,19 @@ from scipy.sparse.csgraph import connected_components
 
 from features.cache import Features, Items
 from features.errors import LesionError
+from features.rows import Rows
+from models.memory import available, needed_at_once
 from models.results import Labels
 
-__all__ = ["ON_LEAK", "Part", "Selection", "TrainingError", "is_positive", "select"]
+__all__ = [
+    "ON_LEAK",
+    "Part",
+    "Selection",
+    "TrainingError",
+    "belonging_together",
+    "is_positive",
+    "select",
+]
 
 ON_LEAK: Final = ("drop", "group", "ignore")
 
@@ -33,8 +43,8 @@ class Part:
 
     Parameters
     ----------
-    X : ndarray of float32, shape (n, d)
-        Embeddings.
+    X : ndarray of float32 or Rows, shape (n, d)
+        Embeddings; `Rows` where they are too many to work on all at once.
     y : ndarray of int, shape (n,)
         1 for the positive class, 0 for the rest.
     groups : ndarray of int, shape (n,)
@@ -43,7 +53,7 @@ class Part:
         What else is known of each.
     """
 
-    X: npt.NDArray[np.float32]
+    X: npt.NDArray[np.float32] | Rows
     y: Labels
     groups: npt.NDArray[np.int64]
     items: Items
@@ -77,6 +87,8 @@ def select(
     folds: int,
     groups: npt.NDArray[np.str_] | None = None,
     on_leak: str = "drop",
+    memory: int = 0,
+    threads: int = 1,
 ) -> Selection:
     """Pick the images of each part.
 
@@ -98,6 +110,11 @@ def select(
         What becomes of training images that belong together with an image of another split:
         ``"drop"`` leaves them out; ``"group"`` trains on them; ``"ignore"`` trains on them and
         doesn't keep any images together in the folds either.
+    memory : int, optional
+        Bytes that tuning may take; where it would take more, embeddings are given as `Rows`. As
+        much as there is by default.
+    threads : int
+        That tuning will use.
 
     Returns
     -------
@@ -121,8 +138,10 @@ def select(
         )
     names = _class_names(labelled, positive)
     known = [present.group] if groups is None else [present.group, groups[there]]
-    together = _belonging_together(present.row, known, len(features.embeddings))
+    together = belonging_together(present.row, known, len(features.embeddings))
     notes: list[str] = []
+    if names[1].casefold() != positive.casefold():
+        notes.append(f"No class is called {positive!r}: {names[1]!r} was taken for it.")
     kept: dict[str, Items] = {}
     for part, held in _by_part(labelled).items():
         kept[part] = _distinct(held, names[1], part, notes)
@@ -143,7 +162,22 @@ def select(
         splits = {"valid": "validation", "test": "test"}
         told = " and no ".join(splits[name] for name in missing)
         notes.append(f"The data has no {told} split.")
-    parts = {part: _part(features, items, together, names[1]) for part, items in kept.items()}
+    rows = {part: features.rows(items) for part, items in kept.items()}
+    allowed = memory or available()
+    needed = needed_at_once(*rows["train"].shape, folds=folds, threads=threads)
+    needed += sum(4 * len(items) * features.spec.head_dim for items in kept.values())
+    if streamed := needed > allowed:
+        notes.append(
+            f"Heads were fitted to {len(kept['train']):,} images block by block, since all at once "
+            f"they would take {needed / 2**30:.3g} GiB of memory, and there are "
+            f"{allowed / 2**30:.3g}."
+        )
+    parts = {}
+    for part, items in kept.items():
+        _require_finite(rows[part], items)
+        X = rows[part].take(slice(None), memory=allowed) if streamed else rows[part][:]
+        y = is_positive(items, names[1]).astype(np.int8)
+        parts[part] = Part(X, y, together[items.row], items)
     return Selection(names, parts, counts, tuple(notes))
 
 
@@ -174,10 +208,24 @@ def _by_part(labelled: Items) -> dict[str, Items]:
     return {name: items for name, items in parts.items() if len(items) or name == "train"}
 
 
-def _belonging_together(
+def belonging_together(
     row: npt.NDArray[np.int64], groupings: Sequence[npt.NDArray[np.str_]], rows: int
 ) -> npt.NDArray[np.int64]:
-    """Number the groups by row: one row in two groups, of whatever grouping, makes them one."""
+    """Number the groups by row: one row in two groups, of whatever grouping, makes them one.
+
+    Parameters
+    ----------
+    row : ndarray of int, shape (n,)
+        Of each item.
+    groupings : sequence of ndarray of str, shape (n,)
+        At least one; empty where an item is alone.
+    rows : int
+        How many rows there are.
+
+    Returns
+    -------
+    ndarray of int, shape (rows,)
+    """
     sources, targets, size = [], [], rows
     for group in groupings:
         names, numbers = np.unique(group[group != ""], return_inverse=True)
@@ -199,6 +247,13 @@ def _distinct(items: Items, positive: str, part: str, notes: list[str]) -> Items
     where = {"train": "training", "valid": "validation", "test": "test"}[part]
     if (repeats := int((times[agreed] - 1).sum())) > 0:
         notes.append(f"{_count(repeats, 'repeated image')} in the {where} split used only once.")
+        _, codes = np.unique(np.char.lower(items.label), return_inverse=True)
+        torn = np.bincount(place, codes) != codes[first] * times
+        if (several := int((torn & agreed).sum())) > 0:
+            notes.append(
+                f"{_count(several, 'image')} in the {where} split with labels of several classes "
+                f"(such as {items.path[first[torn & agreed][0]]}): the first counts."
+            )
     if (bad := int((~agreed).sum())) > 0:
         example = items.path[first[~agreed][0]]
         notes.append(
@@ -261,15 +316,14 @@ def _require_enough(
             )
 
 
-def _part(features: Features, items: Items, groups: npt.NDArray[np.int64], positive: str) -> Part:
-    X = features.embedded(items)
-    bad = ~np.isfinite(X).all(axis=1)
+def _require_finite(rows: Rows, items: Items) -> None:
+    found = [np.isfinite(block).all(axis=1) for block in rows.blocks()]
+    bad = ~np.concatenate([np.empty(0, bool), *found])
     if bad.any():
         raise TrainingError(
             f"the embeddings of {_count(int(bad.sum()), 'image')} are not finite (such as "
             f"{items.path[bad][0]}): extract them anew"
         )
-    return Part(X, is_positive(items, positive).astype(np.int8), groups[items.row], items)
 
 
 def _count(n: int, what: str) -> str:

@@ -78,13 +78,16 @@ def bundle_text(bundle: Bundle) -> str:
         ("bundle", str(bundle.folder)),
         ("made", bundle.created),
         ("classes", f"{bundle.labels[1]} (positive) against {bundle.labels[0]}"),
+        *([("told apart", ", ".join(bundle.classes.labels))] if bundle.classes else []),
         ("head", f"{bundle.head_title} ({_settings(bundle.settings)})"),
         ("threshold", f"{bundle.threshold:.3f}: {bundle.threshold_rule}"),
         ("uncertain", "unknown" if bundle.zone is None else zone_text(bundle.zone)),
         ("calibration", bundle.calibration.method),
+        *_fused(bundle),
         (
             "extractor",
-            f"{spec.network}, {spec.weights} weights, {spec.input_size} pixels, {spec.dim} numbers",
+            f"{spec.network}, {spec.weights} weights, {spec.input_size} pixels, "
+            f"{spec.head_dim} numbers",
         ),
         ("fingerprint", bundle.fingerprint),
         ("fitted", f"{bundle.folds} folds, seed {bundle.seed}"),
@@ -110,6 +113,19 @@ def bundle_text(bundle: Bundle) -> str:
             NOT_A_DIAGNOSIS,
         ]
     )
+
+
+def _fused(bundle: Bundle) -> list[tuple[str, str]]:
+    fused = bundle.fusion
+    if fused is None:
+        return []
+    area = _interval(fused.metrics["cross-validation"]["auc"])
+    return [
+        ("takes besides", ", ".join(fused.fusion.kinds)),
+        ("then", f"{fused.title}: cross-validated ROC AUC {area}"),
+        ("threshold then", f"{fused.threshold:.3f}: {fused.threshold_rule}"),
+        ("uncertain then", zone_text(fused.zone)),
+    ]
 
 
 def _table(heads: Sequence[HeadResult], split: str, *, timed: bool) -> list[tuple[str, ...]]:

@@ -81,7 +81,7 @@ def extract(images: Path, out: Path, options: list[str]) -> tuple[Path, bool]:
     Each kind of weights has its own file, so that neither is in the other's way next time.
     """
     features = out / "features.h5"
-    command = ["extract_features.py", shown(images)]
+    command = ["extract_features.py", shown(images), "--recipe", "fast"]
     if not run(*command, "--out", shown(features), "--weights", "imagenet", *options):
         return features, False
     say("\nImageNet weights can't be had here, so the demo goes on with an UNTRAINED network:")
@@ -177,6 +177,8 @@ def tell(image: Path, result: dict[str, Any]) -> None:
         f"    answer: {result['decision']}; probability of melanoma {result['probability']:.3f}, "
         f"threshold {result['threshold']:.3f}"
     )
+    for reason in result["reasons"]:
+        say(f"            {reason}")
 
 
 def walk(out: Path, counts: dict[str, int], size: int, options: list[str]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from features.errors import LesionError
+from service.keys import make_key_command
 from service.settings import OPTIONS, Settings
 
 
@@ -16,6 +17,8 @@ def serve(**values: Any) -> None:
 
     Every option can also be given as the environment variable named beside it. Uploads stay in
     memory and are forgotten with the answer. The results are decision support, not a diagnosis.
+
+    `python -m service key NAME` makes an API key. SIGHUP takes the bundle that is in the folder.
     """
     from service.server import run
 
@@ -34,7 +37,12 @@ command = click.Command(
 def main() -> None:
     """Run the command; whatever a user can mend is one sentence on stderr and exit code 1."""
     try:
-        command.main(prog_name="python -m service", standalone_mode=False)
+        if sys.argv[1:2] == ["key"]:
+            make_key_command.main(
+                sys.argv[2:], prog_name="python -m service key", standalone_mode=False
+            )
+        else:
+            command.main(prog_name="python -m service", standalone_mode=False)
     except click.exceptions.Abort:
         sys.exit(130)
     except click.ClickException as error:

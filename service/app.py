@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from flask import Flask
 from flask.json.provider import DefaultJSONProvider
+from werkzeug.middleware.proxy_fix import ProxyFix
 
-from service import errors, security
+from service import access, errors, logs, security, tracing
+from service.admin import admin_blueprint
 from service.api import api_blueprint
 from service.classifier import LoadedClassifier
+from service.feedback import Reviews, feedback_blueprint
 from service.monitoring import monitoring_blueprint
+from service.openapi import docs_blueprint
 from service.pages import pages_blueprint
 from service.settings import Settings
+from service.signin import sign_in_blueprint
 from service.uploads import MemoryRequest
 
 __all__ = ["create_app"]
@@ -45,20 +50,38 @@ def create_app(
     ------
     SettingsError
         If a variable is missing or out of range.
+    LesionError
+        If the API keys or the feedback store can't be read.
     BundleRefused
         If the bundle is incomplete, altered, or not reproducible here.
     """
-    settings = settings or Settings.from_environment()
+    if settings is None:
+        settings = Settings.from_environment()
+        logs.set_up(settings.log)
     if classifier is None:
-        classifier = LoadedClassifier(settings.bundle, settings.weights)
+        classifier = LoadedClassifier(settings)
         classifier.load()
+    reviews = Reviews(settings, classifier)
     app = _Application("service")
     app.config["MAX_CONTENT_LENGTH"] = settings.max_upload_bytes
     app.json = _OrderedJSON(app)
+    # Otherwise an address with two slashes is answered by a redirection.
+    app.url_map.merge_slashes = False
     app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True}
-    app.register_blueprint(pages_blueprint(settings, classifier))
-    app.register_blueprint(api_blueprint(settings, classifier))
-    app.register_blueprint(monitoring_blueprint(classifier))
-    errors.init_app(app, settings)
+    # In this order: whoever is refused has a number too, and is counted.
+    tracing.init_app(app, classifier.metrics)
     security.init_app(app)
+    access.init_app(app, settings)
+    errors.init_app(app, settings)
+    app.register_blueprint(pages_blueprint(settings, classifier, reviews))
+    app.register_blueprint(sign_in_blueprint())
+    app.register_blueprint(api_blueprint(settings, classifier))
+    app.register_blueprint(feedback_blueprint(settings, classifier, reviews))
+    app.register_blueprint(admin_blueprint(classifier))
+    app.register_blueprint(monitoring_blueprint(classifier))
+    app.register_blueprint(docs_blueprint())
+    if hops := settings.trusted_proxies:
+        app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
+            app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops, x_prefix=hops
+        )
     return app

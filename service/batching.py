@@ -8,10 +8,16 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, TypeVar
 
-__all__ = ["Batcher"]
+from features.errors import LesionError
+
+__all__ = ["Batcher", "TooLate"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+class TooLate(LesionError):
+    """A request whose turn did not come in the time that it may wait."""
 
 
 class _Job(Generic[Item, Result]):
@@ -19,6 +25,7 @@ class _Job(Generic[Item, Result]):
         self.items = items
         self.results: list[Result] | None = None
         self.done = threading.Event()
+        self.given_up = False
 
 
 class Batcher(Generic[Item, Result]):
@@ -34,17 +41,30 @@ class Batcher(Generic[Item, Result]):
         Stop gathering when a call has this many items; a single request may bring more.
     """
 
-    def __init__(self, work: Callable[[list[Item]], list[Result]], *, largest: int) -> None:
+    def __init__(self, work: Callable[[list[Item]], Sequence[Result]], *, largest: int) -> None:
         self._work = work
         self._largest = largest
         self._waiting: deque[_Job[Item, Result]] = deque()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="batch")
 
-    def __call__(self, items: Sequence[Item]) -> list[Result]:
+    @property
+    def waiting(self) -> int:
+        """Items that no call has taken yet."""
+        return sum(len(job.items) for job in tuple(self._waiting))
+
+    def __call__(self, items: Sequence[Item], seconds: float | None = None) -> list[Result]:
         """Give the results of `items`; blocks until they are there.
+
+        Parameters
+        ----------
+        items : sequence
+        seconds : float, optional
+            Longest to wait.
 
         Raises
         ------
+        TooLate
+            If the results are not there by then.
         Exception
             What `work` raised on these items alone: a call that failed with the items of several
             requests is repeated for each of them, so that none fails for another's sake.
@@ -52,15 +72,22 @@ class Batcher(Generic[Item, Result]):
         job: _Job[Item, Result] = _Job(items)
         self._waiting.append(job)
         self._worker.submit(self._work_off)
-        job.done.wait()
+        if not job.done.wait(seconds):
+            job.given_up = True
+            raise TooLate(
+                f"The request waited {seconds:g} seconds for its turn, others came first: "
+                "send it again"
+            )
         if job.results is None:
-            return self._worker.submit(self._work, list(items)).result()
+            return list(self._worker.submit(self._work, list(items)).result())
         return job.results
 
     def _work_off(self) -> None:
         jobs: list[_Job[Item, Result]] = []
         while self._waiting and sum(len(job.items) for job in jobs) < self._largest:
-            jobs.append(self._waiting.popleft())
+            job = self._waiting.popleft()
+            if not job.given_up:
+                jobs.append(job)
         if not jobs:
             return
         try:

@@ -1,4 +1,4 @@
-"""What went wrong, told to a program as JSON and to a person as a page."""
+"""What went wrong, told to a program as RFC 9457 problem and to a person as a page."""
 
 from __future__ import annotations
 
@@ -7,18 +7,24 @@ from http import HTTPStatus
 from typing import Final
 
 from flask import Flask, Response, jsonify, make_response, render_template, request
+from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from service.classifier import NotReady
+from models.feedback import FeedbackFailed
+from service.access import Refused
+from service.batching import TooLate
+from service.classifier import Busy, NoGallery, NotReady
 from service.settings import Settings
+from service.tracing import request_id
 from service.uploads import BadUpload
 
-__all__ = ["init_app", "wants_fragment"]
+__all__ = ["PROBLEM_TYPE", "PROGRAM_PATHS", "init_app", "problem", "wants_fragment"]
 
 # The page's script asks with this header for the results alone instead of a whole page.
 FRAGMENT_HEADER: Final = "X-Lesion-Fragment"
-_PROGRAM_PATHS: Final = ("/api/", "/healthz", "/readyz")
-_SECONDS_TO_RETRY: Final = "5"
+PROGRAM_PATHS: Final = ("/api/", "/healthz", "/readyz", "/metrics")
+PROBLEM_TYPE: Final = "application/problem+json"
+_SECONDS_TO_RETRY: Final = 5
 
 logger = logging.getLogger(__name__)
 
@@ -30,13 +36,47 @@ def init_app(app: Flask, settings: Settings) -> None:
     def bad_upload(error: BadUpload) -> Response:
         return _answer(error.status, error.code, str(error))
 
+    @app.errorhandler(Refused)
+    def refused(error: Refused) -> Response:
+        response = _answer(error.status, error.code, str(error))
+        if error.status == 401:
+            response.headers["WWW-Authenticate"] = 'Bearer realm="lesion-classifier"'
+        if error.retry_after:
+            response.headers["Retry-After"] = str(error.retry_after)
+        return response
+
     @app.errorhandler(NotReady)
     def not_ready(error: NotReady) -> Response:
-        response = _answer(503, "not_ready", str(error))
-        response.headers["Retry-After"] = _SECONDS_TO_RETRY
+        response = _later("not_ready", str(error), _SECONDS_TO_RETRY)
         if response.mimetype == "text/html" and request.method == "GET":
-            response.headers["Refresh"] = _SECONDS_TO_RETRY
+            response.headers["Refresh"] = str(_SECONDS_TO_RETRY)
         return response
+
+    @app.errorhandler(Busy)
+    def busy(error: Busy) -> Response:
+        return _later("busy", str(error), 1)
+
+    @app.errorhandler(NoGallery)
+    def no_gallery(error: NoGallery) -> Response:
+        return _answer(404, "no_gallery", str(error))
+
+    @app.errorhandler(TooLate)
+    def too_late(error: TooLate) -> Response:
+        return _later("too_late", str(error), _SECONDS_TO_RETRY)
+
+    @app.errorhandler(FeedbackFailed)
+    def feedback_failed(error: FeedbackFailed) -> Response:
+        logger.error("feedback was not kept: %s", error)
+        return _answer(507 if error.full else 503, error.code, str(error))
+
+    @app.errorhandler(CSRFError)
+    def wrong_token(error: CSRFError) -> Response:
+        return _answer(
+            400,
+            "wrong_token",
+            "The form was open for too long, or cookies are off: load the page again, then send "
+            "the form once more.",
+        )
 
     @app.errorhandler(RequestEntityTooLarge)
     def too_large(error: RequestEntityTooLarge) -> Response:
@@ -61,12 +101,18 @@ def init_app(app: Flask, settings: Settings) -> None:
 
     @app.errorhandler(Exception)
     def unexpected(error: Exception) -> Response:
-        logger.error("%s %r failed", request.method, request.path, exc_info=error)
+        logger.error(
+            "%s %r failed",
+            request.method,
+            request.url_rule.rule if request.url_rule else "none",
+            exc_info=error,
+            extra={"fields": {"request_id": request_id()}},
+        )
         return _answer(
             500,
             "internal_error",
             "Something went wrong here, not with the image: try again, and tell whoever runs "
-            "this service if it stays so.",
+            f"this service the number {request_id()} if it stays so.",
         )
 
 
@@ -75,16 +121,34 @@ def wants_fragment() -> bool:
     return FRAGMENT_HEADER in request.headers
 
 
-def _answer(status: int, code: str, message: str) -> Response:
-    if request.path.startswith(_PROGRAM_PATHS):
-        response = jsonify(error={"code": code, "message": message})
-    else:
-        template = "_error.html" if wants_fragment() else "error.html"
-        title = HTTPStatus(status).phrase
-        response = make_response(
-            render_template(template, title=title, message=message, status=status)
-        )
+def problem(status: int, code: str, message: str) -> Response:
+    """Make the answer that tells a program what went wrong."""
+    response = jsonify(
+        type=f"{request.script_root}/docs#{code}",
+        title=HTTPStatus(status).phrase,
+        status=status,
+        detail=message,
+        code=code,
+        request_id=request_id(),
+    )
     response.status_code = status
+    response.mimetype = PROBLEM_TYPE
+    return response
+
+
+def _answer(status: int, code: str, message: str) -> Response:
+    if request.path.startswith(PROGRAM_PATHS):
+        return problem(status, code, message)
+    template = "_error.html" if wants_fragment() else "error.html"
+    title = HTTPStatus(status).phrase
+    return make_response(
+        render_template(template, title=title, message=message, status=status, code=code), status
+    )
+
+
+def _later(code: str, message: str, seconds: int) -> Response:
+    response = _answer(503, code, message)
+    response.headers["Retry-After"] = str(seconds)
     return response
 
 

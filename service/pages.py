@@ -2,34 +2,48 @@
 
 from __future__ import annotations
 
-import base64
-import io
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from flask import Blueprint, Response, abort, current_app, make_response, render_template, request
-from PIL import Image
+from flask import (
+    Blueprint,
+    Response,
+    abort,
+    current_app,
+    make_response,
+    redirect,
+    render_template,
+    request,
+    url_for,
+)
+from werkzeug.wrappers import Response as AnyResponse
 
-from features.errors import UnreadableImage
-from features.images import decode
 from features.marks import MARKS
 from models.notices import NOT_A_DIAGNOSIS
 from service import wording
+from service.access import access, check_form
 from service.api import status_of
-from service.classifier import LoadedClassifier
+from service.cards import Card, card_of
+from service.classifier import Case, LoadedClassifier, Served
 from service.errors import wants_fragment
+from service.feedback import Reviews
 from service.security import REPORT_POLICY
 from service.settings import Settings
-from service.uploads import BadUpload, images_in
+from service.uploads import BadUpload, images_in, patient_in
 
 if TYPE_CHECKING:
-    from models.classifier import Rejected, Verdict
+    from models.classifier import Rejected
 
 __all__ = ["pages_blueprint"]
 
-THUMBNAIL: Final = 448
+# What a form asks for beside the verdict.
+SHOW: Final = "show"
+NEIGHBOURS: Final = 5
 
 
-def pages_blueprint(settings: Settings, classifier: LoadedClassifier) -> Blueprint:
+def pages_blueprint(
+    settings: Settings, classifier: LoadedClassifier, reviews: Reviews
+) -> Blueprint:
     """Make the routes that a browser asks for."""
     blueprint = Blueprint("pages", __name__)
     for name in ("percent", "position", "sentence"):
@@ -38,13 +52,22 @@ def pages_blueprint(settings: Settings, classifier: LoadedClassifier) -> Bluepri
     @blueprint.app_context_processor
     def on_every_page() -> dict[str, Any]:
         bundle = classifier.bundle if classifier.ready else None
+        fused = bundle.fusion if bundle else None
         return {
             "bundle": bundle,
             "flagging": wording.in_people(bundle.metrics) if bundle else None,
+            "flagging_with": wording.in_people(fused.metrics) if fused else None,
             "marks": {mark: MARKS[mark] for mark in bundle.marks} if bundle else {},
             "notice": NOT_A_DIAGNOSIS,
             "settings": settings,
         }
+
+    @blueprint.before_request
+    def sign_in_first() -> AnyResponse | None:
+        if request.method == "GET" and not access().allows("classify"):
+            return redirect(url_for("sign_in.form"), 303)
+        access().require("classify")
+        return None
 
     @blueprint.get("/")
     def index() -> str:
@@ -53,17 +76,23 @@ def pages_blueprint(settings: Settings, classifier: LoadedClassifier) -> Bluepri
 
     @blueprint.post("/")
     def classify() -> Response:
-        template = "_results.html" if wants_fragment() else "index.html"
-        _ = classifier.bundle
-        try:
-            images = images_in(request, at_most=settings.max_images)
-        except BadUpload as error:
-            page = render_template(template, problem=str(error))
-            return make_response(page, error.status)
-        results = classifier.classify(images)
-        cases = [_case(result, image) for result, (_, image) in zip(results, images, strict=True)]
-        page = render_template(template, cases=cases)
-        return make_response(page, status_of(results))
+        template = "_cards.html" if wants_fragment() else "index.html"
+        with classifier.turn() as served:
+            check_form()
+            try:
+                images = images_in(request, at_most=settings.max_images)
+                patient = patient_in(request)
+            except BadUpload as error:
+                page = render_template(template, problem=str(error))
+                return make_response(page, error.status)
+            found = served.examine(
+                images,
+                patient,
+                similar=NEIGHBOURS if "similar" in request.form.getlist(SHOW) else 0,
+            )
+            cards = _cards(served, reviews, images, found)
+        page = render_template(template, cards=cards, bundle=served.bundle)
+        return make_response(page, status_of(found))
 
     @blueprint.get("/model")
     def model() -> str:
@@ -78,26 +107,41 @@ def pages_blueprint(settings: Settings, classifier: LoadedClassifier) -> Bluepri
         response.headers["Content-Security-Policy"] = REPORT_POLICY
         return response
 
+    @blueprint.get("/card")
+    def card() -> str:
+        # Imported late: nothing else needs it.
+        from service.prose import read_markdown
+
+        path = classifier.bundle.folder / "MODEL_CARD.md"
+        if not path.is_file():
+            abort(404)
+        return render_template("card.html", text=read_markdown(path.read_text(encoding="utf-8")))
+
+    @blueprint.get("/limits")
+    def limits() -> str:
+        return render_template("limits.html")
+
+    @blueprint.get("/privacy")
+    def privacy() -> str:
+        return render_template("privacy.html")
+
     return blueprint
 
 
-def _case(result: Verdict | Rejected, image: bytes) -> dict[str, Any]:
-    code = getattr(result, "code", None)
-    return {
-        "filename": result.filename,
-        "thumbnail": _thumbnail(image) if code is None else None,
-        "verdict" if code is None else "rejected": result,
-    }
-
-
-def _thumbnail(image: bytes) -> str | None:
-    """Give a ``data:`` address; by the only decoder, as it reads what browsers can't show."""
-    try:
-        decoded = decode(image, THUMBNAIL)
-    except UnreadableImage:
-        return None
-    scale = THUMBNAIL / max(decoded.width, decoded.height)
-    sides = max(1, round(decoded.width * scale)), max(1, round(decoded.height * scale))
-    file = io.BytesIO()
-    Image.fromarray(decoded.pixels).resize(sides).save(file, "JPEG", quality=85)
-    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode("ascii")
+def _cards(
+    served: Served,
+    reviews: Reviews,
+    images: Sequence[tuple[str, bytes]],
+    found: Sequence[Case | Rejected],
+) -> list[Card]:
+    # Another pass of the network for each: the page's script sends them one by one.
+    look = len(images) == 1 and "evidence" in request.form.getlist(SHOW)
+    welcome = reviews.welcome
+    cards = []
+    for one, (_, image) in zip(found, images, strict=True):
+        evidence = ticket = None
+        if isinstance(one, Case):
+            evidence = served.explain(image) if look else None
+            ticket = reviews.ticket(one, image, served.bundle) if welcome else None
+        cards.append(card_of(one, image, served.bundle, evidence=evidence, ticket=ticket))
+    return cards

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
-import logging
+import ipaddress
 import os
 import signal
 import socket
@@ -25,8 +26,10 @@ from waitress.task import ThreadedTaskDispatcher
 from waitress.utilities import RequestEntityTooLarge
 
 from features.errors import LesionError
+from service import logs
+from service.admin import reload
 from service.app import create_app
-from service.classifier import LoadedClassifier
+from service.classifier import LoadedClassifier, Served
 from service.settings import Settings
 
 __all__ = ["ListenError", "run"]
@@ -37,6 +40,8 @@ PATIENCE: Final = 8
 IDLE_SECONDS: Final = 60
 GRACE_SECONDS: Final = 30
 CONNECTIONS: Final = 500
+# They say no, or that all is well, while all others are at work.
+SPARE_THREADS: Final = 4
 
 
 class ListenError(LesionError):
@@ -57,20 +62,26 @@ def run(settings: Settings) -> None:
     BundleRefused
         If the bundle is incomplete, altered, or not reproducible here.
     """
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
-    with _Stop() as stop:
+    logs.set_up(settings.log)
+    with _Signals() as signals:
         listener = listen(settings.host, settings.port)
-        classifier = LoadedClassifier(settings.bundle, settings.weights)
-        server = Server(create_app(settings, classifier), listener, settings)
-        stop.wake = server.pull_trigger
+        _require_held_back(listener, settings)
+        classifier = LoadedClassifier(settings)
+        app = create_app(settings, classifier)
+        server = Server(app, listener, settings)
+        signals.wake = server.pull_trigger
         with ThreadPoolExecutor(1, "load") as loader:
             loading = loader.submit(classifier.load)
             loading.add_done_callback(lambda _: server.pull_trigger())
-            if _ready(server, stop, loading):
+            if _ready(server, signals, loading):
                 _announce(server, classifier)
-            while not stop.requested:
+            while not signals.stop:
                 server.step(1)
+                if signals.reload:
+                    signals.reload = False
+                    loader.submit(_reload, classifier, app)
+            classifier.drain()
+            server.serve_on(settings.drain_seconds)
             server.finish()
 
 
@@ -102,25 +113,54 @@ def listen(host: str, port: int) -> socket.socket:
         raise ListenError(f"Can't listen on {host}:{port}, {reason}") from error
 
 
-class _Stop:
-    """Whether SIGTERM or SIGINT came; a second one ends the process as if nobody listened."""
+def _require_held_back(listener: socket.socket, settings: Settings) -> None:
+    host = listener.getsockname()[0]
+    if settings.insecure_open or settings.keys or settings.key:
+        return
+    if not ipaddress.ip_address(host.partition("%")[0]).is_loopback:
+        listener.close()
+        raise ListenError(
+            f"Without keys the service does not listen on {host}, where others could reach it: "
+            "make a key with `python -m service key NAME --file keys.txt` and give "
+            "--keys keys.txt, or say --insecure-open"
+        )
+
+
+def _reload(classifier: LoadedClassifier, app: Flask) -> None:
+    # Who asked by a signal hears of a failure from the log.
+    with contextlib.suppress(LesionError):
+        reload(classifier, app.extensions["access"])
+
+
+class _Signals:
+    """What was asked for: SIGTERM or SIGINT to stop, SIGHUP to take a new bundle.
+
+    A second signal to stop ends the process as if nobody listened.
+    """
 
     def __init__(self) -> None:
-        self.requested = False
+        self.stop = False
+        self.reload = False
         self.wake: Callable[[], None] = lambda: None
         self._before: dict[signal.Signals, Any] = {}
 
-    def __enter__(self) -> _Stop:
+    def __enter__(self) -> _Signals:
         for number in (signal.SIGTERM, signal.SIGINT):
-            self._before[number] = signal.signal(number, self._request)
+            self._before[number] = signal.signal(number, self._stop)
+        if hasattr(signal, "SIGHUP"):
+            signal.signal(signal.SIGHUP, self._reload)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._restore()
 
-    def _request(self, number: int, frame: FrameType | None) -> None:
-        self.requested = True
+    def _stop(self, number: int, frame: FrameType | None) -> None:
+        self.stop = True
         self._restore()
+        self.wake()
+
+    def _reload(self, number: int, frame: FrameType | None) -> None:
+        self.reload = True
         self.wake()
 
     def _restore(self) -> None:
@@ -195,6 +235,16 @@ class _Parser(HTTPRequestParser):  # type: ignore[misc]
 
 class _Channel(HTTPChannel):  # type: ignore[misc]
     parser_class = _Parser
+    # When the request that is being received began.
+    began: float | None = None
+
+    def received(self, data: bytes) -> bool:
+        more: bool = super().received(data)
+        if self.request is None:
+            self.began = None
+        elif self.began is None:
+            self.began = time.time()
+        return more
 
     @property
     def busy(self) -> bool:
@@ -220,7 +270,7 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         self.channels_map: dict[int, Any] = {}
         adjustments = Adjustments(
             sockets=[listener],
-            threads=settings.threads,
+            threads=settings.threads + SPARE_THREADS,
             connection_limit=CONNECTIONS,
             channel_timeout=IDLE_SECONDS,
             recv_bytes=65536,
@@ -230,10 +280,14 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
             # Past this waitress would write answers to a temporary file.
             outbuf_overflow=2**31,
             log_socket_errors=False,
+            cleanup_interval=5,
+            # The application reads those headers, as far as it is told to trust them.
+            clear_untrusted_proxy_headers=not settings.trusted_proxies,
             ident="lesion-classifier",
         )
+        self._receive_seconds = settings.max_seconds
         threads = ThreadedTaskDispatcher()
-        threads.set_thread_count(settings.threads)
+        threads.set_thread_count(settings.threads + SPARE_THREADS)
         super().__init__(
             app,
             self.channels_map,
@@ -255,6 +309,19 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         """Receive and send what there is, waiting for it at most so long."""
         wasyncore.loop(timeout=seconds, use_poll=True, map=self.channels_map, count=1)
 
+    def maintenance(self, now: float) -> None:
+        """Close the connections that are idle, and those whose request never comes to its end."""
+        super().maintenance(now)
+        for channel in list(self.active_channels.values()):
+            if channel.began is not None and now - channel.began > self._receive_seconds:
+                channel.will_close = True
+
+    def serve_on(self, seconds: float) -> None:
+        """Answer requests for so long."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            self.step(min(left, 1))
+
     def finish(self) -> None:
         """Take no more connections, answer the requests in flight, and close."""
         self.accepting = False
@@ -270,15 +337,15 @@ class Server(TcpWSGIServer):  # type: ignore[misc]
         wasyncore.close_all(self.channels_map)
 
 
-def _ready(server: Server, stop: _Stop, loading: Future[None]) -> bool:
+def _ready(server: Server, signals: _Signals, loading: Future[Served]) -> bool:
     """Answer requests until the bundle is loaded, or a stop is asked for."""
     while not loading.done():
         server.step(1)
-        if stop.requested and not loading.done():
+        if signals.stop and not loading.done():
             # Nothing was classified, and the import of a network's library can't be interrupted.
             os._exit(0)
     loading.result()
-    return not stop.requested
+    return not signals.stop
 
 
 def _announce(server: Server, classifier: LoadedClassifier) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ from features.errors import LesionError
 __all__ = ["OPTIONS", "Settings", "SettingsError"]
 
 MEBIBYTE: Final = 1024 * 1024
+_SHORTEST_SECRET: Final = 16
 
 
 class SettingsError(LesionError):
@@ -55,10 +56,10 @@ OPTIONS: Final = (
     ),
     _option(
         "threads",
-        default=16,
+        default=32,
         show_default=True,
         type=click.IntRange(1, 256),
-        help="Requests answered at the same time; their images share passes of the network.",
+        help="Requests worked on at the same time, sharing passes of the network; more get a 503.",
     ),
     _option(
         "max-upload-mb",
@@ -73,6 +74,82 @@ OPTIONS: Final = (
         show_default=True,
         type=click.IntRange(1, 256),
         help="Most images in one request.",
+    ),
+    _option(
+        "max-megapixels",
+        default=50,
+        show_default=True,
+        type=click.IntRange(1, 89),
+        help="Largest image, in millions of pixels.",
+    ),
+    _option(
+        "max-seconds",
+        default=30,
+        show_default=True,
+        type=click.IntRange(1, 3600),
+        help="Longest that a request may wait for its turn, or take to arrive.",
+    ),
+    _option(
+        "rate-limit",
+        default="",
+        metavar="N/UNIT",
+        help="Most requests of one key, or address without a key: 10/second, 300/minute. "
+        "[default: none]",
+    ),
+    _option(
+        "keys",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="API keys, one a line, as `python -m service key` prints them; read again on reload.",
+    ),
+    _option(
+        "key",
+        multiple=True,
+        metavar="NAME:SCOPES:HASH",
+        help="An API key without a file; several as options, or separated by spaces.",
+    ),
+    _option(
+        "insecure-open",
+        is_flag=True,
+        help="Answer other machines although no keys are set: anyone who reaches the port can ask.",
+    ),
+    _option(
+        "secret",
+        default="",
+        metavar="TEXT",
+        help="Signs cookies; the same in all workers.  [default: a new one at every start]",
+    ),
+    _option(
+        "trusted-proxies",
+        default=0,
+        show_default=True,
+        type=click.IntRange(0, 8),
+        help="How many proxies in front set X-Forwarded-For, -Proto, -Host and -Prefix.",
+    ),
+    _option(
+        "drain-seconds",
+        default=0,
+        show_default=True,
+        type=click.IntRange(0, 600),
+        help="How long /readyz says no before a stop closes the port.",
+    ),
+    _option(
+        "log",
+        default="text",
+        show_default=True,
+        type=click.Choice(["text", "json"]),
+        help="text: what went wrong; json: that and every request, one object a line.",
+    ),
+    _option(
+        "feedback",
+        default="",
+        metavar="PATH|URL",
+        help="Where reviewers' labels are kept: an SQLite file or an SQLAlchemy address.",
+    ),
+    _option(
+        "feedback-images",
+        is_flag=True,
+        help="Keep the images of reviewed cases, too.",
     ),
 )
 
@@ -97,15 +174,69 @@ class Settings:
         Largest request in MiB.
     max_images : int
         Most images in one request.
+    max_megapixels : int
+        Largest image, in millions of pixels.
+    max_seconds : int
+        Longest that a request waits for its turn, or takes to arrive.
+    rate_limit : str
+        Such as ``"300/minute"``; empty for none.
+    keys : Path or None
+        File of API keys.
+    key : tuple of str
+        API keys in the form of the file's lines.
+    insecure_open : bool
+        Whether other machines are answered without keys.
+    secret : str
+        Signs cookies; empty for a new one at every start.
+    trusted_proxies : int
+        How many proxies in front may say who asks.
+    drain_seconds : int
+        How long the service says that it is not ready before it stops.
+    log : {"text", "json"}
+    feedback : str
+        Path or SQLAlchemy URL of the feedback store; empty for none.
+    feedback_images : bool
+        Whether images are kept with the feedback.
     """
 
     bundle: Path
     weights: Path | None = None
     host: str = "127.0.0.1"
     port: int = 8000
-    threads: int = 16
+    threads: int = 32
     max_upload_mb: int = 32
     max_images: int = 32
+    max_megapixels: int = 50
+    max_seconds: int = 30
+    rate_limit: str = ""
+    keys: Path | None = None
+    key: tuple[str, ...] = ()
+    insecure_open: bool = False
+    secret: str = field(default="", repr=False)
+    trusted_proxies: int = 0
+    drain_seconds: int = 0
+    log: str = "text"
+    feedback: str = ""
+    feedback_images: bool = False
+
+    def __post_init__(self) -> None:
+        if self.secret and len(self.secret) < _SHORTEST_SECRET:
+            raise SettingsError(
+                f"got a --secret of {len(self.secret)} letters, expected {_SHORTEST_SECRET} or "
+                "more: `openssl rand -hex 32` makes one"
+            )
+        if self.rate_limit:
+            _require_rate(self.rate_limit)
+        if self.feedback_images and not self.feedback:
+            raise SettingsError(
+                "--feedback-images keeps images with the feedback, but there is none: "
+                "give --feedback PATH too"
+            )
+
+    @property
+    def max_pixels(self) -> int:
+        """Largest image in pixels."""
+        return self.max_megapixels * 1_000_000
 
     @property
     def max_upload_bytes(self) -> int:
@@ -127,3 +258,14 @@ class Settings:
                 return cls(**context.params)
         except click.UsageError as error:
             raise SettingsError(error.format_message()) from error
+
+
+def _require_rate(text: str) -> None:
+    from limits import parse_many
+
+    try:
+        parse_many(text)
+    except ValueError as error:
+        raise SettingsError(
+            f"got --rate-limit {text!r}, expected a number per time such as 300/minute"
+        ) from error

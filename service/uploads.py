@@ -9,11 +9,14 @@ from typing import IO, Final
 from flask import Request
 
 from features.errors import LesionError
+from models.patient import NAMES, PatientError, read_patient
 
-__all__ = ["BadUpload", "MemoryRequest", "images_in"]
+__all__ = ["BadUpload", "MemoryRequest", "images_in", "patient_in"]
 
 FIELD: Final = "image"
 LONGEST_NAME: Final = 255
+# Of this service's own forms, beside the images.
+_OWN_FIELDS: Final = ("csrf_token", "label", "show", *NAMES)
 
 
 class BadUpload(LesionError):
@@ -92,8 +95,43 @@ def images_in(request: Request, *, at_most: int) -> list[tuple[str, bytes]]:
     ]
 
 
+def patient_in(request: Request) -> dict[str, str]:
+    """Read age, sex and site of the patient whom a request's images are of.
+
+    Parameters
+    ----------
+    request : Request
+
+    Returns
+    -------
+    dict of str to str
+        What the form has of them, as it was written.
+
+    Raises
+    ------
+    BadUpload
+        If an age or sex can't be one, or one of them is given twice.
+    """
+    given: dict[str, str] = {}
+    for name in NAMES:
+        values = request.form.getlist(name)
+        if len(values) > 1:
+            raise BadUpload(
+                "wrong_value",
+                f"The request has {len(values)} fields {name!r}, expected one: send the images of "
+                "another patient in another request.",
+            )
+        if values:
+            given[name] = values[0]
+    try:
+        read_patient(given, {})
+    except PatientError as error:
+        raise BadUpload("wrong_value", f"The request {error}.") from error
+    return given
+
+
 def _explain_absence(request: Request) -> BadUpload:
-    others = sorted((set(request.files) | set(request.form)) - {FIELD})
+    others = sorted((set(request.files) | set(request.form)) - {FIELD, *_OWN_FIELDS})
     if FIELD in request.files:
         return BadUpload("no_file", "No image was chosen: choose one or more and send them again.")
     if FIELD in request.form:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,16 @@ def run() -> Run:
 
 
 @pytest.fixture
+def no_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make bundles carry the weights file, as they do where OpenVINO is not installed."""
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec",
+        lambda name, package=None: None if name == "openvino" else find(name, package),
+    )
+
+
+@pytest.fixture
 def folder_of_images(tmp_path: Path) -> Callable[..., Path]:
     """Make a folder of small images from relative paths."""
 
@@ -89,3 +100,18 @@ def folder_of_images(tmp_path: Path) -> Callable[..., Path]:
         return folder
 
     return make
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Mount a disk of 512 KiB, a quarter of it taken by the file `ballast`."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount, umount = shutil.which("mount"), shutil.which("umount")
+    words = [mount or "true", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(place)]
+    subprocess.run(words, capture_output=True, check=False)
+    if umount is None or not place.is_mount():
+        pytest.skip("only root can mount a disk to fill")
+    (place / "ballast").write_bytes(bytes(128 * 1024))
+    yield place
+    subprocess.run([umount, "-l", str(place)], check=True)

@@ -59,7 +59,8 @@ def test_every_command_is_shown_and_the_answer_stands_next_to_the_truth(
     assert positions == sorted(positions)
     answers = re.findall(
         r"truth:  (\w+), a synthetic \(drawn\) image from the test split\n"
-        r" +answer: (suspicious|not suspicious); probability of melanoma ([01]\.\d+), threshold",
+        r" +answer: (suspicious|not suspicious|cannot tell); "
+        r"probability of melanoma ([01]\.\d+), threshold",
         text,
     )
     assert [truth for truth, _, _ in answers] == ["melanoma", "NotMelanoma"]

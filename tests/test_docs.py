@@ -14,6 +14,7 @@ from features import file_commands
 from features.audit_command import audit
 from features.synthetic import main as draw
 from models.__main__ import main as models
+from service.keys import make_key_command
 from service.settings import OPTIONS
 from tests.conftest import ROOT
 
@@ -28,6 +29,7 @@ COMMANDS = [
     ("features verify", file_commands.merge),
     ("models classify", models.commands["classify"]),
     ("models evaluate", models.commands["evaluate"]),
+    ("python -m service", make_key_command),
 ]
 
 

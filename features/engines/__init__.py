@@ -16,9 +16,18 @@ import numpy as np
 import numpy.typing as npt
 
 from features.errors import ExtractorError
-from features.networks import Network, Weights
+from features.networks import Source
 
-__all__ = ["ENGINES", "PRECISIONS", "Engine", "Plan", "load_engine", "plan_engine"]
+__all__ = [
+    "ENGINES",
+    "PRECISIONS",
+    "Engine",
+    "Plan",
+    "has_openvino",
+    "load_converted",
+    "load_engine",
+    "plan_engine",
+]
 
 ENGINES: Final = ("auto", "keras", "openvino")
 PRECISIONS: Final = ("auto", "fp32", "bf16", "int8")
@@ -45,6 +54,12 @@ class Engine(Protocol):
 
     def run(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Embed a batch: uint8 (n, size, size, 3) to float32 (n, d)."""
+        ...
+
+    def run_with_maps(
+        self, pixels: npt.NDArray[np.uint8]
+    ) -> tuple[npt.NDArray[np.float32], list[npt.NDArray[np.float32]]]:
+        """Embed a batch as `run` does, and give each layer's maps (n, height, width, channels)."""
         ...
 
 
@@ -81,7 +96,7 @@ def plan_engine(engine: str = "auto", precision: str = "auto") -> Plan:
             f"got engine {engine!r} and precision {precision!r}, expected one of "
             f"{', '.join(ENGINES)} and one of {', '.join(PRECISIONS)}"
         )
-    installed = importlib.util.find_spec("openvino") is not None
+    installed = has_openvino()
     if engine == "openvino" and not installed:
         raise ExtractorError(
             "the engine openvino is not installed: run `pip install openvino`, "
@@ -96,16 +111,13 @@ def plan_engine(engine: str = "auto", precision: str = "auto") -> Plan:
     return Plan("openvino" if engine == "openvino" else "keras", precision)
 
 
-def load_engine(
-    plan: Plan, network: Network, weights: Weights, input_size: int, *, serving: bool = False
-) -> Engine:
+def load_engine(plan: Plan, source: Source, input_size: int, *, serving: bool = False) -> Engine:
     """Build the network and make it ready to run.
 
     Parameters
     ----------
     plan : Plan
-    network : Network
-    weights : Weights
+    source : Source
     input_size : int
         Side of the square input in pixels.
     serving : bool, optional
@@ -119,12 +131,35 @@ def load_engine(
     if plan.engine == "keras":
         from features.engines.keras import KerasEngine
 
-        return KerasEngine(network, weights, input_size, plan.precision)
+        return KerasEngine(source, input_size, plan.precision)
     from features.engines.converted import converted_network
+
+    found = converted_network(source, plan.precision)
+    return load_converted(found.path, plan.precision, input_size, serving=serving)
+
+
+def load_converted(path: Path, precision: str, input_size: int, *, serving: bool = False) -> Engine:
+    """Make a converted network ready to run, without Keras.
+
+    Parameters
+    ----------
+    path : Path
+        As of `features.engines.converted.Converted`.
+    precision : str
+        As of `features.extractor.ExtractorSpec`.
+    input_size : int
+        Side of the square input in pixels.
+    serving : bool, optional
+        Answer one image soon rather than many fast.
+    """
     from features.engines.openvino import OpenVinoEngine
 
-    found = converted_network(network, weights, input_size, plan.precision)
-    return OpenVinoEngine(found.path, plan.precision, serving=serving)
+    return OpenVinoEngine(path, precision, input_size, serving=serving)
+
+
+def has_openvino() -> bool:
+    """Whether the engine for CPUs is installed."""
+    return importlib.util.find_spec("openvino") is not None
 
 
 def has_matrix_units() -> bool:

@@ -14,12 +14,12 @@ from typing import Any, Final
 import platformdirs
 
 from features.engines.openvino import import_openvino
-from features.networks import Network, Weights, build_network, file_sha256
+from features.networks import Source, build_network, file_sha256
 
 __all__ = ["Converted", "converted_network"]
 
 # Raise it when a conversion would come out differently from the same weights.
-_CONVERSION: Final = 1
+_CONVERSION: Final = 2
 NETWORK: Final = "network.xml"
 PARAMETERS: Final = "network.bin"
 _NOTE: Final = "about.json"
@@ -41,17 +41,12 @@ class Converted:
     sha256: str
 
 
-def converted_network(
-    network: Network, weights: Weights, input_size: int, precision: str
-) -> Converted:
+def converted_network(source: Source, precision: str) -> Converted:
     """Find a converted network, or convert it now.
 
     Parameters
     ----------
-    network : Network
-    weights : Weights
-    input_size : int
-        Side of the square input in pixels.
+    source : Source
     precision : {"fp32", "bf16", "int8"}
         bf16 is a matter of how fp32 numbers are used; int8 is a network of its own.
 
@@ -66,7 +61,7 @@ def converted_network(
     ExtractorError
         If int8 is asked for and what quantises is not installed.
     """
-    folder = _folder(network, weights, input_size, precision)
+    folder = _folder(source, precision)
     found = _read(folder)
     if found is not None:
         return found
@@ -83,11 +78,11 @@ def converted_network(
         if precision == "int8":
             from features.engines.int8 import quantise
 
-            source = converted_network(network, weights, input_size, "fp32")
-            quantise(source.path, staged / NETWORK, input_size)
+            exact = converted_network(source, "fp32")
+            quantise(exact.path, staged / NETWORK, source.input_size)
         else:
             import_openvino()
-            model = build_network(network, weights, input_size)
+            model = build_network(source, source.input_size)
             model.export(str(staged / NETWORK), format="openvino", verbose=False)
         note = {"sha256": file_sha256(staged / PARAMETERS)}
         (staged / _NOTE).write_text(json.dumps(note), encoding="utf-8")
@@ -101,17 +96,19 @@ def converted_network(
     return made
 
 
-def _folder(network: Network, weights: Weights, input_size: int, precision: str) -> Path:
+def _folder(source: Source, precision: str) -> Path:
     what: dict[str, Any] = {
         "conversion": _CONVERSION,
-        "network": network.name,
-        "weights": weights.sha256,
-        "size": input_size,
+        "network": source.network.name,
+        "weights": source.weights.sha256,
+        "layers": source.layers,
+        "pooling": source.pooling,
+        "size": source.input_size,
         "int8": precision == "int8",
     }
     key = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
     kept = os.environ.get("LESION_CACHE") or platformdirs.user_cache_path("lesion-classifier")
-    return Path(kept) / "networks" / f"{network.name}-{key}"
+    return Path(kept) / "networks" / f"{source.network.name}-{key}"
 
 
 def _read(folder: Path) -> Converted | None:

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from features.networks import Network, Weights, build_network
+from features.networks import Source, build_network
 
 __all__ = ["KerasEngine", "accelerator", "import_keras"]
 
@@ -24,8 +24,7 @@ class KerasEngine:
 
     Parameters
     ----------
-    network : Network
-    weights : Weights
+    source : Source
     input_size : int
         Side of the square input in pixels.
     precision : {"fp32", "bf16"}
@@ -34,16 +33,15 @@ class KerasEngine:
 
     fixed_batch = True
 
-    def __init__(
-        self, network: Network, weights: Weights, input_size: int, precision: str = "fp32"
-    ) -> None:
+    def __init__(self, source: Source, input_size: int, precision: str = "fp32") -> None:
         keras = import_keras()
         before = keras.config.dtype_policy()
         keras.config.set_dtype_policy("mixed_bfloat16" if precision == "bf16" else "float32")
         try:
-            self._model = build_network(network, weights, input_size)
+            self._with_maps = build_network(source, input_size)
         finally:
             keras.config.set_dtype_policy(before)
+        self._model = keras.Model(self._with_maps.input, self._with_maps.outputs[0])
         device = accelerator()
         self.name = f"Keras ({keras.backend.backend()}) on {device or 'the CPU'}"
         self.batch = _CPU_BATCH if device is None else self._fastest_batch(input_size)
@@ -53,6 +51,13 @@ class KerasEngine:
         if not len(pixels):
             return np.empty((0, self._model.output_shape[-1]), np.float32)
         return np.asarray(self._model.predict_on_batch(pixels), dtype=np.float32)
+
+    def run_with_maps(
+        self, pixels: npt.NDArray[np.uint8]
+    ) -> tuple[npt.NDArray[np.float32], list[npt.NDArray[np.float32]]]:
+        """Embed a batch as `run` does, and give each layer's maps (n, height, width, channels)."""
+        embeddings, *maps = self._with_maps.predict_on_batch(pixels)
+        return np.asarray(embeddings, np.float32), [np.asarray(each, np.float32) for each in maps]
 
     def _fastest_batch(self, size: int) -> int:
         """Double the batch for as long as that is faster and fits into memory."""

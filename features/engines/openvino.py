@@ -26,9 +26,11 @@ class OpenVinoEngine:
     Parameters
     ----------
     path : Path
-        The network in OpenVINO's format, from uint8 pixels to embeddings.
+        The network in OpenVINO's format, from uint8 pixels to embeddings and maps.
     precision : str
         ``"fp32"``, ``"bf16"`` or one that begins with ``"int8"``.
+    input_size : int
+        Side of the square input in pixels.
     serving : bool, optional
         Spread each image over all cores to answer it soon, rather than one image to each core.
 
@@ -41,7 +43,9 @@ class OpenVinoEngine:
     fixed_batch = False
     batch = _BATCH
 
-    def __init__(self, path: Path, precision: str, *, serving: bool = False) -> None:
+    def __init__(
+        self, path: Path, precision: str, input_size: int, *, serving: bool = False
+    ) -> None:
         openvino = import_openvino()
         core = openvino.Core()
         if precision == "bf16" and "BF16" not in core.get_property(
@@ -63,8 +67,10 @@ class OpenVinoEngine:
         }
         try:
             model = core.read_model(path)
-            size = model.input(0).partial_shape[1].get_length()
-            model.reshape([1, size, size, 3])
+            model.reshape([1, input_size, input_size, 3])
+            if not serving:
+                # Layers that are read off as maps can't be fused with what follows them.
+                model = openvino.Model([model.output(0)], model.get_parameters())
             compiled = core.compile_model(model, "CPU", options)
         except RuntimeError as error:
             raise ExtractorError(
@@ -73,6 +79,10 @@ class OpenVinoEngine:
             ) from error
         self.name = f"OpenVINO {openvino.__version__.split('-')[0]} on the CPU, {cores} cores"
         self._dim = compiled.output(0).partial_shape[1].get_length()
+        self._reload = (
+            None if serving else lambda: OpenVinoEngine(path, precision, input_size, serving=True)
+        )
+        self._looking = compiled.create_infer_request()
         self._queue = openvino.AsyncInferQueue(compiled, max(2, streams))
         self._queue.set_callback(_keep)
         self._running = threading.Lock()
@@ -85,6 +95,20 @@ class OpenVinoEngine:
                 self._queue.start_async(image[np.newaxis], (embeddings, row))
             self._queue.wait_all()
         return embeddings
+
+    def run_with_maps(
+        self, pixels: npt.NDArray[np.uint8]
+    ) -> tuple[npt.NDArray[np.float32], list[npt.NDArray[np.float32]]]:
+        """Embed a batch as `run` does, and give each layer's maps (n, height, width, channels)."""
+        if self._reload is not None:
+            return self._reload().run_with_maps(pixels)
+        found = []
+        with self._running:
+            for image in pixels:
+                self._looking.infer(image[np.newaxis])
+                found.append([tensor.data[0].copy() for tensor in self._looking.output_tensors])
+        embeddings, *maps = (np.stack(each) for each in zip(*found, strict=True))
+        return embeddings, maps
 
 
 def import_openvino() -> Any:

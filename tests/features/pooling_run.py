@@ -53,7 +53,7 @@ class PoolingEngine:
 
 def pooling_extractor(log: Path | None = None, pause: float = 0.0) -> Extractor:
     """An extractor that is ready at once."""
-    return Extractor(SPEC, lambda: PoolingEngine(log, pause))
+    return Extractor(SPEC, lambda size: PoolingEngine(log, pause))
 
 
 def main(images: str, out: str) -> None:

@@ -18,13 +18,14 @@ from features.engines.openvino import OpenVinoEngine
 from features.errors import ExtractorError
 from features.extractor import load_extractor
 from features.images import load_pixels
-from features.networks import NETWORKS, resolve_weights
+from features.networks import NETWORKS, Source, resolve_weights
 from features.synthetic import sample_lesion
 from tests.conftest import ROOT
 from tests.pictures import image_bytes
 
 NETWORK = NETWORKS["inception_v3"]
 UNTRAINED = resolve_weights(NETWORK, "untrained")
+SOURCE = Source(NETWORK, UNTRAINED, ("mixed10",), "mean", 75)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -42,12 +43,12 @@ def pixels() -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def reference(pixels: np.ndarray) -> np.ndarray:
-    return KerasEngine(NETWORK, UNTRAINED, 75).run(pixels)
+    return KerasEngine(SOURCE, 75).run(pixels)
 
 
 @pytest.fixture(scope="module")
 def converted() -> Path:
-    return converted_network(NETWORK, UNTRAINED, 75, "fp32").path
+    return converted_network(SOURCE, "fp32").path
 
 
 def distance(one: np.ndarray, other: np.ndarray) -> float:
@@ -63,7 +64,7 @@ def cosine(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 def test_openvino_in_fp32_gives_the_numbers_of_keras(
     pixels: np.ndarray, reference: np.ndarray, converted: Path, serving: bool
 ) -> None:
-    engine = OpenVinoEngine(converted, "fp32", serving=serving)
+    engine = OpenVinoEngine(converted, "fp32", 75, serving=serving)
     assert distance(engine.run(pixels), reference) < 1e-4
     assert engine.run(pixels[:0]).shape == (0, 2048)
 
@@ -81,7 +82,7 @@ def test_vgg16_is_converted_too() -> None:
 def test_an_embedding_does_not_depend_on_its_neighbours(
     pixels: np.ndarray, converted: Path
 ) -> None:
-    engine = OpenVinoEngine(converted, "fp32")
+    engine = OpenVinoEngine(converted, "fp32", 75)
     together = engine.run(pixels)
     np.testing.assert_array_equal(engine.run(pixels[::-1])[::-1], together)
     np.testing.assert_array_equal(engine.run(pixels[5:6]), together[5:6])
@@ -90,7 +91,7 @@ def test_an_embedding_does_not_depend_on_its_neighbours(
 def test_an_engine_may_be_shared_between_threads(
     pixels: np.ndarray, reference: np.ndarray, converted: Path
 ) -> None:
-    engine = OpenVinoEngine(converted, "fp32")
+    engine = OpenVinoEngine(converted, "fp32", 75)
     found: dict[int, np.ndarray] = {}
     threads = [
         threading.Thread(target=lambda n=n: found.update({n: engine.run(pixels[n : n + 9])}))
@@ -108,7 +109,7 @@ def test_bf16_points_the_same_way(
     pixels: np.ndarray, reference: np.ndarray, converted: Path
 ) -> None:
     try:
-        engine = OpenVinoEngine(converted, "bf16")
+        engine = OpenVinoEngine(converted, "bf16", 75)
     except ExtractorError as error:
         assert "this CPU can't compute in bf16" in str(error)  # noqa: PT017
         pytest.skip("this CPU has no bf16")
@@ -118,7 +119,7 @@ def test_bf16_points_the_same_way(
 def test_mixed_precision_in_keras_points_the_same_way(
     pixels: np.ndarray, reference: np.ndarray
 ) -> None:
-    engine = KerasEngine(NETWORK, UNTRAINED, 75, "bf16")
+    engine = KerasEngine(SOURCE, 75, "bf16")
     assert cosine(engine.run(pixels[:4]), reference[:4]).min() > 0.995
 
 
@@ -138,7 +139,7 @@ def test_int8_is_a_network_of_its_own_that_points_the_same_way() -> None:
 def test_a_conversion_is_kept_and_taken_up_again(own_cache: Path, converted: Path) -> None:
     assert converted.is_relative_to(own_cache)
     before = converted.stat().st_mtime_ns
-    again = converted_network(NETWORK, UNTRAINED, 75, "bf16")
+    again = converted_network(SOURCE, "bf16")
     assert again.path == converted
     assert converted.stat().st_mtime_ns == before
     assert not list((own_cache / "networks").glob(".partial-*"))
@@ -170,7 +171,7 @@ def test_without_a_folder_to_keep_it_in_the_network_is_converted_all_the_same(
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("LESION_CACHE", str(tmp_path / "file"))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    engine = load_engine(Plan("openvino", "fp32"), NETWORK, UNTRAINED, 75)
+    engine = load_engine(Plan("openvino", "fp32"), SOURCE, 75)
     assert distance(engine.run(pixels[:2]), reference[:2]) < 1e-4
 
 
@@ -178,7 +179,7 @@ def test_a_broken_conversion_is_told(tmp_path: Path) -> None:
     path = tmp_path / "network.xml"
     path.write_text("no network")
     with pytest.raises(ExtractorError, match="can't be run"):
-        OpenVinoEngine(path, "fp32")
+        OpenVinoEngine(path, "fp32", 75)
 
 
 def test_what_suits_the_machine_is_planned_without_loading_an_engine() -> None:

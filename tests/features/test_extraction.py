@@ -258,7 +258,7 @@ def test_a_killed_run_resumes_to_the_same_file(extractor: Extractor, tmp_path: P
     whole, killed = tmp_path / "whole.h5", tmp_path / "killed.h5"
     embed(images, extractor, whole)
     command = [sys.executable, "extract_features.py", str(images), "--out", str(killed)]
-    command += ["--weights", "untrained", "--size", "75"]
+    command += ["--weights", "untrained", "--size", "75", "--recipe", "fast"]
     blocks = tmp_path / "killed.h5.blocks"
     for wanted in (1, 3):
         process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
@@ -276,7 +276,8 @@ def test_a_killed_run_resumes_to_the_same_file(extractor: Extractor, tmp_path: P
 
 
 def command(run: Run, *words: object) -> subprocess.CompletedProcess[str]:
-    return run("extract_features.py", *words, "--weights", "untrained", "--size", "75")
+    options = ("--weights", "untrained", "--size", "75", "--recipe", "fast")
+    return run("extract_features.py", *words, *options)
 
 
 def test_the_command_says_what_it_did_and_what_comes_next(

@@ -90,8 +90,8 @@ def test_the_specification_survives_json(untrained: Extractor) -> None:
     spec = untrained.spec
     assert ExtractorSpec.from_dict(spec.as_dict()) == spec
     assert spec.untrained
-    with pytest.raises(ValueError, match="missing or unknown fields: colour"):
-        ExtractorSpec.from_dict({**spec.as_dict(), "colour": 1})
+    with pytest.raises(ValueError, match="missing or unknown fields: hue"):
+        ExtractorSpec.from_dict({**spec.as_dict(), "hue": 1})
 
 
 @pytest.mark.parametrize(

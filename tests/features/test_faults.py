@@ -161,7 +161,7 @@ def test_the_command_itself_killed_resumes_to_the_same_file(images: Path, tmp_pa
 
     def command(out: Path) -> subprocess.Popen[str]:
         words = [sys.executable, "extract_features.py", str(some), "--out", str(out)]
-        words += ["--weights", "untrained", "--size", "75"]
+        words += ["--weights", "untrained", "--size", "75", "--recipe", "fast"]
         return subprocess.Popen(
             words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )

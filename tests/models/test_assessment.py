@@ -16,8 +16,9 @@ from features.cache import Features, write_features
 from features.errors import CacheMismatch, LesionError
 from models.__main__ import main
 from models.assessment import against, assess
-from models.bundle import Bundle, load_bundle, save_bundle
+from models.bundle import Bundle, load_bundle
 from models.comparison import compare_heads
+from models.saving import save_bundle
 from tests.models.cached import SMALL, cluster_features, spec_of
 
 FEATURES = cluster_features(240)
@@ -72,7 +73,7 @@ def test_text_names_figures_intervals_and_notes(bundle: Bundle, cache: Path) -> 
         "pAUC above 80 % TPR (ISIC 2024)",
         "specificity at 89 % sensitivity",
         "calibration slope",
-        "DeLong, logit",
+        "DeLong, score",
         "note: The bundle may have been fitted on some of these images",
         "UNTRAINED",
         "Decision support, not a diagnosis.",

@@ -14,31 +14,30 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.naive_bayes import GaussianNB
+from sklearn.ensemble import RandomForestClassifier
 
 from features.cache import Features
-from models.bundle import (
-    Bundle,
-    BundleRefused,
-    find_weights,
-    load_bundle,
-    require_free,
-    save_bundle,
-)
+from models.bundle import Bundle, BundleRefused, load_bundle
 from models.comparison import compare_heads
 from models.headfile import HeadFileError
 from models.heads import HEADS, score
 from models.manifest import seal
 from models.results import Comparison
+from models.saving import find_weights, require_free, save_bundle
 from tests.models.cached import SMALL, cluster_features, spec_of
 
 FEATURES = cluster_features()
 WEIGHTS = b"weights of a network"
+
+pytestmark = pytest.mark.usefixtures("no_openvino")
+
+
 FILES = (
     "bundle.json",
     "head.skops",
     "network.weights.h5",
     "comparison.json",
+    "gallery.h5",
     "report.html",
     "MODEL_CARD.md",
 )
@@ -303,7 +302,7 @@ def test_a_bundle_is_replaced_when_asked(folder: Path) -> None:
     bundle = save_bundle(folder, compared("xgboost"), FEATURES, overwrite=True)
     assert bundle.head_name == "xgboost"
     assert {path.name for path in folder.iterdir()} == {
-        "bundle.json", "head.json", "comparison.json", "report.html", "MODEL_CARD.md",
+        "bundle.json", "head.json", "comparison.json", "gallery.h5", "report.html", "MODEL_CARD.md",
     }  # fmt: skip
     assert list(folder.parent.iterdir()) == [folder]
 
@@ -317,9 +316,11 @@ def test_a_bundle_behind_a_link_is_replaced_there(folder: Path, tmp_path: Path) 
 
 
 def test_a_failure_leaves_the_old_bundle(folder: Path) -> None:
-    other = replace(compared().best, estimator=GaussianNB().fit([[0.0], [1.0]], [0, 1]))
+    other = replace(
+        compared().best, estimator=RandomForestClassifier(2).fit([[0.0], [1.0]], [0, 1])
+    )
     broken = replace(compared(), heads={"logistic_regression": other})
-    with pytest.raises(HeadFileError, match="GaussianNB"):
+    with pytest.raises(HeadFileError, match="RandomForest"):
         save_bundle(folder, broken, FEATURES, overwrite=True)
     assert load_bundle(folder).head_name == "logistic_regression"
     assert list(folder.parent.iterdir()) == [folder]

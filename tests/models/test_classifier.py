@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +18,12 @@ import pytest
 from features.errors import WeightsError
 from features.extractor import load_extractor
 from features.images import load_pixels
-from models.bundle import BundleRefused, load_bundle, save_bundle
+from models.bundle import BundleRefused, load_bundle
 from models.classifier import Classifier, Rejected, Verdict
 from models.comparison import compare_heads
 from models.manifest import seal
+from models.saving import save_bundle
+from tests.conftest import ROOT
 from tests.models.cached import cluster_features, spec_of
 from tests.pictures import image_bytes
 
@@ -145,7 +150,8 @@ def test_marks_stand_beside_every_verdict(classifier: Classifier) -> None:
     ]
     assert found.as_dict()["warnings"] == list(found.warnings)
     assert list(found.as_dict()) == [
-        "filename", "label", "probability", "threshold", "decision", "warnings",
+        "filename", "label", "probability", "threshold", "decision", "flagged", "reasons",
+        "warnings",
     ]  # fmt: skip
 
 
@@ -171,6 +177,49 @@ def test_weights_that_are_none_are_refused(tmp_path: Path) -> None:
     )
     features = cluster_features(spec=spec, weights_path=str(weights))
     comparison = compare_heads(features, heads=["logistic_regression"], folds=3, jobs=1)
-    save_bundle(tmp_path / "bundle", comparison, features)
     with pytest.raises(WeightsError, match="not a Keras weights file"):
-        Classifier.load(tmp_path / "bundle")
+        save_bundle(tmp_path / "bundle", comparison, features)
+    assert not (tmp_path / "bundle").exists()
+
+
+@pytest.mark.slow
+def test_a_bundle_is_served_without_the_weights_and_without_keras(tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    from features.engines.keras import import_keras
+    from features.untrained import set_untrained_weights
+
+    base = import_keras().applications.InceptionV3(
+        weights=None, include_top=False, input_shape=(75, 75, 3)
+    )
+    set_untrained_weights(base, "inception_v3")
+    weights = tmp_path / "own.weights.h5"
+    base.save_weights(weights)
+    spec = load_extractor("inception_v3", weights, input_size=75, precision="fp32").spec
+    features = cluster_features(spec=spec, weights_path=str(weights))
+    comparison = compare_heads(features, heads=["logistic_regression"], folds=3, jobs=1)
+    bundle = save_bundle(tmp_path / "bundle", comparison, features)
+    assert bundle.network_path == tmp_path / "bundle" / "network.xml"
+    (tmp_path / "image.jpg").write_bytes(image_bytes(1))
+    ways = [Classifier.load(bundle.folder, weights).classify([("", image_bytes(1))])[0]]
+    weights.unlink()
+    script = (
+        "import json, sys\n"
+        "from models.classifier import Classifier\n"
+        "found = Classifier.load(sys.argv[1]).classify([('', open(sys.argv[2], 'rb').read())])\n"
+        "assert 'keras' not in sys.modules and 'tensorflow' not in sys.modules\n"
+        "print(json.dumps(found[0].as_dict()))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(bundle.folder), str(tmp_path / "image.jpg")],
+        cwd=ROOT,
+        env={**os.environ, "LESION_CACHE": str(tmp_path / "empty")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["probability"] == pytest.approx(verdict(ways[0]).probability, abs=1e-4)
+    (bundle.folder / "network.bin").unlink()
+    with pytest.raises(BundleRefused, match=r"network\.bin is missing"):
+        load_bundle(bundle.folder)

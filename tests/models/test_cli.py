@@ -11,8 +11,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from models.__main__ import main
-from models.bundle import load_bundle, save_bundle
+from models.bundle import load_bundle
 from models.comparison import compare_heads
+from models.saving import save_bundle
 from tests.conftest import Run
 from tests.models.cached import cluster_features, spec_of
 from tests.pictures import image_bytes
@@ -66,7 +67,8 @@ def test_json_is_what_the_api_gives(bundle: Path, images: Path) -> None:
     assert done.exit_code == 1
     good, bad = json.loads(done.stdout.split("error: ")[0])["results"]
     assert set(good) == {
-        "filename", "label", "probability", "threshold", "decision", "warnings",
+        "filename", "label", "probability", "threshold", "decision", "flagged", "reasons",
+        "warnings",
     }  # fmt: skip
     assert good["decision"] in {"suspicious", "not suspicious"}
     assert set(bad) == {"filename", "error"}

@@ -229,7 +229,6 @@ FIGURES: dict[str, Callable[..., Interval | None]] = {
     "average precision": lambda e: e.average_precision,
     "auc_sens_80": lambda e: e.auc_sens_80,
     "pAUC": lambda e: e.pauc,
-    **{f"specificity at {t}": lambda e, t=t: e.specificity_at[t] for t in SENSITIVITIES},
     "Brier": lambda e: e.brier,
 }
 
@@ -245,7 +244,6 @@ def test_bootstrapped_intervals_cover_what_they_say(m: int, n: int, area: float)
         "average precision": curve.average_precision()[0],
         "auc_sens_80": curve.auc_above_sensitivity(0.8)[0],
         "pAUC": curve.partial_auc(0.8)[0],
-        **{f"specificity at {t}": curve.specificity_at(t)[0] for t in SENSITIVITIES},
         "Brier": np.mean((probabilities - labels) ** 2),
     }
     covered = dict.fromkeys(FIGURES, 0)
@@ -259,9 +257,6 @@ def test_bootstrapped_intervals_cover_what_they_say(m: int, n: int, area: float)
             covered[name] += interval.low <= truth[name] <= interval.high
     # 95 % to within two points, and two standard errors of so many repeats.
     slack = 0.02 + 2 * math.sqrt(0.95 * 0.05 / repeats)
-    if m == 60:
-        # Three positives of sixty may be missed: so few that the threshold jumps.
-        assert covered.pop("specificity at 0.95") / repeats >= 0.88
     for name, times in covered.items():
         assert abs(times / repeats - 0.95) <= slack, (name, times / repeats)
 

@@ -143,6 +143,7 @@ def test_features_that_are_none_are_refused(tmp_path: Path) -> None:
         assert done.output.startswith(f"error: {tmp_path / name}")
 
 
+@pytest.mark.usefixtures("no_openvino")
 def test_lost_weights_are_asked_for_before_the_work(tmp_path: Path) -> None:
     content = b"weights"
     spec = spec_of(weights="pretrained", weights_sha256=hashlib.sha256(content).hexdigest())

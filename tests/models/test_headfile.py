@@ -12,9 +12,23 @@ from typing import Any
 import numpy as np
 import pytest
 import skops.io
-from sklearn.linear_model import SGDClassifier
+from sklearn.decomposition import PCA
+from sklearn.discriminant_analysis import (
+    LinearDiscriminantAnalysis,
+    QuadraticDiscriminantAnalysis,
+)
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.feature_selection import VarianceThreshold
+from sklearn.linear_model import LogisticRegression, RidgeClassifier, SGDClassifier
+from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    MinMaxScaler,
+    RobustScaler,
+    StandardScaler,
+)
+from sklearn.svm import LinearSVC
 
 from models.headfile import HeadFileError, dump_head, load_head
 from models.heads import HEADS, fit, score
@@ -61,6 +75,27 @@ def test_the_same_head_gives_the_same_bytes(name: str, tmp_path: Path) -> None:
     assert written[0] == written[1]
 
 
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        GaussianNB(),
+        LinearDiscriminantAnalysis(),
+        QuadraticDiscriminantAnalysis(reg_param=0.1),
+        RidgeClassifier(),
+        make_pipeline(RobustScaler(), PCA(3), LinearSVC(random_state=0)),
+        make_pipeline(MinMaxScaler(), VarianceThreshold(), LogisticRegression()),
+    ],
+    ids=lambda estimator: type(estimator).__name__,
+)
+def test_an_estimator_of_safe_parts_comes_back_with_the_same_scores(
+    estimator: Any, tmp_path: Path
+) -> None:
+    head = estimator.fit(X, Y)
+    file = dump_head(head, tmp_path)
+    again = load_head(file, (tmp_path / file).read_bytes())
+    np.testing.assert_array_equal(score(again, X), score(head, X))
+
+
 class Payload:
     """Makes a file when it is unpickled."""
 
@@ -98,8 +133,10 @@ def test_a_pickle_inside_of_an_array_is_not_run(tmp_path: Path) -> None:
         # Trusted by skops as it comes, but not what a head is made of.
         make_pipeline(StandardScaler(), SGDClassifier(random_state=0)).fit(X, Y),
         make_pipeline(FunctionTransformer(np.exp)).fit(X, Y),
+        # Compiled code would follow its nodes wherever they lead.
+        RandomForestClassifier(n_estimators=2, random_state=0).fit(X, Y),
     ],
-    ids=["another model", "a function"],
+    ids=["another model", "a function", "trees"],
 )
 def test_parts_that_no_head_has_are_refused(estimator: Any, tmp_path: Path) -> None:
     with pytest.raises(HeadFileError, match="which no head is made of"):

@@ -7,6 +7,7 @@ import http.client
 import io
 import json
 import os
+import re
 import secrets
 import signal
 import socket
@@ -60,7 +61,7 @@ def multipart(parts: Sequence[Part]) -> tuple[bytes, str]:
 @dataclass(frozen=True)
 class Answer:
     status: int
-    headers: Mapping[str, str]
+    headers: http.client.HTTPMessage
     body: bytes
 
     @property
@@ -70,6 +71,24 @@ class Answer:
     @property
     def json(self) -> Any:
         return json.loads(self.body)
+
+
+@dataclass(frozen=True)
+class Keys:
+    """API keys by name, and the file of their hashes."""
+
+    file: Path
+    of: Mapping[str, str]
+
+    def header(self, name: str) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.of[name]}"}
+
+
+@dataclass(frozen=True)
+class Page:
+    answer: Answer
+    cookie: str
+    token: str
 
 
 @dataclass(frozen=True)
@@ -96,7 +115,7 @@ class Server:
         with contextlib.closing(connection):
             connection.request(method, path, body, dict(headers or {}))
             response = connection.getresponse()
-            return Answer(response.status, dict(response.getheaders()), response.read())
+            return Answer(response.status, response.headers, response.read())
 
     def get(self, path: str) -> Answer:
         return self.ask("GET", path)
@@ -105,8 +124,22 @@ class Server:
         body, content_type = multipart(parts)
         return self.ask("POST", path, body, {"Content-Type": content_type, **headers})
 
-    def classify(self, *images: tuple[str, bytes]) -> Answer:
-        return self.send("/api/v1/classify", *(("image", name, data) for name, data in images))
+    def classify(self, *images: tuple[str, bytes], **headers: str) -> Answer:
+        parts = (("image", name, data) for name, data in images)
+        return self.send("/api/v1/classify", *parts, **headers)
+
+    def open_page(self, path: str = "/", cookie: str = "") -> Page:
+        """Get a page as a browser does, with its cookie and the token of its form."""
+        answer = self.ask("GET", path, None, {"Cookie": cookie} if cookie else {})
+        given = answer.headers.get("Set-Cookie", "").partition(";")[0]
+        token = re.search(r'name="csrf_token" value="([^"]+)"', answer.text)
+        return Page(answer, given or cookie, token[1] if token else "")
+
+    def send_form(self, path: str, *parts: Part, cookie: str = "", **headers: str) -> Answer:
+        """Send a form as a browser does that has opened it before."""
+        page = self.open_page("/sign-in" if path.startswith("/sign-") else "/", cookie)
+        token: Part = ("csrf_token", None, page.token.encode())
+        return self.send(path, token, *parts, Cookie=page.cookie, **headers)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         self.process.send_signal(number)

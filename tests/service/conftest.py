@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -10,24 +11,28 @@ from typing import Any
 
 import numpy as np
 import pytest
-from asking import Server, lesion_jpeg, wait_for
+from asking import Keys, Server, lesion_jpeg, wait_for
+from browsing import Visit, Visitor, find_chromium
+from playwright.sync_api import Browser, sync_playwright
 
 from features.cache import Features, Items
 from features.extractor import load_extractor
 from features.synthetic import draw_lesion, sample_lesion
-from models.bundle import save_bundle
 from models.comparison import compare_heads
+from models.decision import read_rule
+from models.saving import save_bundle
+from service.keys import SCOPES, make_key
 
 
 @pytest.fixture(scope="session")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Fit a head on drawn lesions that went through a small untrained network."""
+def drawn() -> Features:
+    """Embed drawn lesions by a small untrained network."""
     extractor = load_extractor("inception_v3", "untrained", input_size=75)
     rng = np.random.default_rng(7)
     labels = ["NotMelanoma", "melanoma"] * 20
     pixels = np.stack([draw_lesion(sample_lesion(rng, label), 75) for label in labels])
     hashes = [f"{number:064x}" for number in range(len(labels))]
-    features = Features(
+    return Features(
         spec=extractor.spec,
         embeddings=extractor.embed(pixels),
         items=Items.from_rows(
@@ -36,10 +41,42 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ),
         synthetic=True,
     )
-    comparison = compare_heads(features, heads=["logistic_regression"], folds=3, jobs=1)
-    folder = tmp_path_factory.mktemp("served") / "bundle"
+
+
+def fit(folder: Path, features: Features, rule: str) -> Path:
+    comparison = compare_heads(
+        features, heads=["logistic_regression"], folds=3, jobs=1, rule=read_rule(rule)
+    )
     save_bundle(folder, comparison, features)
     return folder
+
+
+@pytest.fixture(scope="session")
+def bundle(drawn: Features, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return fit(tmp_path_factory.mktemp("served") / "bundle", drawn, "sensitivity:0.95@0.9")
+
+
+@pytest.fixture(scope="session")
+def other_bundle(drawn: Features, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a bundle for the same network with another threshold."""
+    return fit(tmp_path_factory.mktemp("other") / "bundle", drawn, "0.125")
+
+
+@pytest.fixture
+def own_bundle(bundle: Path, tmp_path: Path) -> Path:
+    """Copy the bundle, to be replaced or spoilt."""
+    return Path(shutil.copytree(bundle, tmp_path / "own"))
+
+
+@pytest.fixture(scope="session")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
+    """Make a key for each scope, one for all but admin, and the file of their hashes."""
+    made = {scope: make_key(scope, [scope]) for scope in SCOPES}
+    made["reviewer"] = make_key("reviewer", ["classify", "feedback"])
+    file = tmp_path_factory.mktemp("keys") / "keys.txt"
+    lines = [kept.line for _, kept in made.values()]
+    file.write_text("\n".join(["# as `python -m service key` prints them", "", *lines, ""]))
+    return Keys(file, {name: key for name, (key, _) in made.items()})
 
 
 @pytest.fixture(scope="session")
@@ -86,3 +123,39 @@ def server(bundle: Path, start: Callable[..., Server]) -> Server:
 @pytest.fixture(scope="session")
 def lesion() -> bytes:
     return lesion_jpeg()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        executable = find_chromium()
+        if executable is None:
+            pytest.skip("no Chromium on this machine")
+        browser = playwright.chromium.launch(
+            executable_path=executable,
+            args=[
+                "--no-sandbox",
+                "--disable-gpu",
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+            ],
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(chromium: Browser, server: Server) -> Iterator[Visit]:
+    """Open pages; at the end, nothing may have been complained about, nor fetched elsewhere."""
+    visitor = Visitor(chromium, server)
+    yield visitor
+    visitor.close()
+    assert visitor.complaints == []
+
+
+@pytest.fixture
+def mole(tmp_path: Path) -> Path:
+    path = tmp_path / "mole.jpg"
+    path.write_bytes(lesion_jpeg())
+    return path

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 from asking import Server, lesion_jpeg, multipart, noise_png
 
+from models.bundle import load_bundle
 from models.classifier import Classifier, Verdict
 from service import create_app
 from service.classifier import LoadedClassifier
+from service.errors import PROBLEM_TYPE
 from service.settings import Settings
 
 CLASSIFY = "/api/v1/classify"
@@ -18,7 +21,7 @@ def test_one_image_gets_a_verdict_and_its_provenance(server: Server, lesion: byt
     assert answer.status == 200
     assert answer.headers["Content-Type"] == "application/json"
     result = answer.json["results"][0]
-    assert result.keys() == {
+    assert result.keys() >= {
         "filename",
         "label",
         "probability",
@@ -29,7 +32,9 @@ def test_one_image_gets_a_verdict_and_its_provenance(server: Server, lesion: byt
     assert result["filename"] == "mole.jpg"
     assert 0 < result["probability"] < 1
     suspicious = result["probability"] >= result["threshold"]
-    assert result["decision"] == ("suspicious" if suspicious else "not suspicious")
+    assert result["flagged"] == suspicious
+    told = "suspicious" if suspicious else "not suspicious"
+    assert result["decision"] == ("cannot tell" if result["reasons"] else told)
     assert result["label"] == ("melanoma" if suspicious else "NotMelanoma")
     assert len(result["warnings"]) == 2
     assert answer.json["model"]["marks"] == ["untrained", "synthetic"]
@@ -49,6 +54,25 @@ def test_http_gives_what_the_classifier_gives(server: Server, bundle: Path) -> N
         assert isinstance(verdict, Verdict)
         assert result["filename"] == verdict.filename
         assert result["probability"] == pytest.approx(verdict.probability, abs=1e-5)
+
+
+def test_similar_training_images_are_named(server: Server, bundle: Path, lesion: bytes) -> None:
+    answer = server.send("/api/v1/similar", ("image", "a.jpg", lesion), ("image", "b.jpg", b"no"))
+    assert answer.status == 200
+    first, second = answer.json["results"]
+    assert second["error"]["code"] == "not_an_image"
+    gallery = load_bundle(bundle).gallery
+    assert gallery is not None
+    assert len(first["similar"]) == min(5, len(gallery.places))
+    distances = [each["distance"] for each in first["similar"]]
+    assert distances == sorted(distances)
+    for each in first["similar"]:
+        assert each["label"] == gallery.label_of(each["sha256"])
+    again = server.send("/api/v1/classify", ("image", "a.jpg", lesion))
+    assert again.status == 200
+    count = re.search(r"^lesion_distance_count (\S+)", server.get("/metrics").text, re.MULTILINE)
+    assert count
+    assert float(count[1]) >= 1
 
 
 def test_many_images_keep_their_order_and_bad_ones_spoil_nothing(
@@ -105,9 +129,11 @@ def test_a_request_without_images_is_told_what_was_got_and_expected(
 ) -> None:
     answer = server.send(CLASSIFY, *parts)
     assert answer.status == 400
-    assert answer.json.keys() == {"error"}
-    assert answer.json["error"]["code"] == code
-    assert named in answer.json["error"]["message"]
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    assert answer.json["status"] == 400
+    assert answer.json["request_id"] == answer.headers["X-Request-ID"]
+    assert answer.json["code"] == code
+    assert named in answer.json["detail"]
 
 
 @pytest.mark.parametrize(
@@ -125,28 +151,28 @@ def test_a_body_that_is_not_multipart_is_refused(
 ) -> None:
     headers = {"Content-Type": content_type} if content_type else {}
     answer = server.ask("POST", CLASSIFY, b"image=1", headers)
-    assert (answer.status, answer.json["error"]["code"]) == (400, code)
-    assert named in answer.json["error"]["message"]
+    assert (answer.status, answer.json["code"]) == (400, code)
+    assert named in answer.json["detail"]
 
 
 def test_an_empty_body_is_refused(server: Server) -> None:
     answer = server.ask("POST", CLASSIFY)
-    assert (answer.status, answer.json["error"]["code"]) == (400, "not_multipart")
+    assert (answer.status, answer.json["code"]) == (400, "not_multipart")
 
 
 def test_too_many_images_are_refused(server: Server) -> None:
     answer = server.classify(*((f"{number}.jpg", b"x") for number in range(25)))
-    assert (answer.status, answer.json["error"]["code"]) == (413, "too_many_images")
-    assert "25 images" in answer.json["error"]["message"]
-    assert "at most 24" in answer.json["error"]["message"]
+    assert (answer.status, answer.json["code"]) == (413, "too_many_images")
+    assert "25 images" in answer.json["detail"]
+    assert "at most 24" in answer.json["detail"]
 
 
 @pytest.mark.parametrize("megabytes", [9, 40])
 def test_a_large_request_hears_why_it_is_refused(server: Server, megabytes: int) -> None:
     answer = server.classify(("huge.png", bytes(megabytes * 1024**2)))
-    assert (answer.status, answer.json["error"]["code"]) == (413, "too_large")
-    assert f"{megabytes}.0 MB" in answer.json["error"]["message"]
-    assert "at most 8 MB" in answer.json["error"]["message"]
+    assert (answer.status, answer.json["code"]) == (413, "too_large")
+    assert f"{megabytes}.0 MB" in answer.json["detail"]
+    assert "at most 8 MB" in answer.json["detail"]
 
 
 def test_a_request_just_below_the_limit_is_taken(server: Server) -> None:
@@ -159,7 +185,7 @@ def test_a_large_chunked_request_is_refused(server: Server) -> None:
     body, content_type = multipart([("image", "huge.png", bytes(9 * 1024**2))])
     pieces = [body[start : start + 65536] for start in range(0, len(body), 65536)]
     answer = server.ask("POST", CLASSIFY, iter(pieces), {"Content-Type": content_type})
-    assert (answer.status, answer.json["error"]["code"]) == (413, "too_large")
+    assert (answer.status, answer.json["code"]) == (413, "too_large")
 
 
 def test_a_chunked_request_is_classified(server: Server, lesion: bytes) -> None:
@@ -182,7 +208,7 @@ def test_wrong_addresses_are_answered_in_json(
     server: Server, method: str, path: str, status: int, code: str
 ) -> None:
     answer = server.ask(method, path)
-    assert (answer.status, answer.json["error"]["code"]) == (status, code)
+    assert (answer.status, answer.json["code"]) == (status, code)
     if status == 405:
         assert answer.headers["Allow"]
 
@@ -212,7 +238,8 @@ def test_file_names_are_echoed_and_nothing_more(
 def test_an_unexpected_fault_is_logged_but_not_shown(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    app = create_app(Settings(bundle=tmp_path), LoadedClassifier(tmp_path))
+    settings = Settings(bundle=tmp_path)
+    app = create_app(settings, LoadedClassifier(settings))
     paths = ("/api/v1/fault", "/fault")
     for path in paths:
         app.add_url_rule(path, path, lambda: {}["a secret"])
@@ -222,7 +249,7 @@ def test_an_unexpected_fault_is_logged_but_not_shown(
         assert "Something went wrong" in answer.text
         assert "secret" not in answer.text
         assert "Traceback" not in answer.text
-        assert answer.is_json == path.startswith("/api/")
+        assert (answer.mimetype == PROBLEM_TYPE) == path.startswith("/api/")
         assert "KeyError: 'a secret'" in caplog.text
         caplog.clear()
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from service.wording import NARROW_SPACE, figures, in_people, percent, position, sentence
+from service.wording import NARROW_SPACE, Share, figures, in_people, percent, position, sentence
 
 
 def interval(value: float) -> dict[str, float | None]:
@@ -61,10 +61,17 @@ def test_in_people_takes_the_split_that_tells_most() -> None:
     flagging = in_people({"cross-validation": evaluation(), "valid": evaluation()})
     assert flagging
     assert flagging.split == "the validation images"
-    assert (flagging.flagged_positive, flagging.flagged_negative) == (95, 55)
+    assert flagging.positive == Share(95, 90, 97)
+    assert flagging.negative == Share(55, 53, 60)
+    # 28.5 of 30 are found, and 65.76 of 120 flagged with them.
+    assert (flagging.right, flagging.frequency) == (30, 20)
     without = in_people({"cross-validation": evaluation(), "valid": evaluation(positives=False)})
     assert without
     assert without.split == "the training images, cross-validated"
+    larger = {**evaluation(), "n": 2000, "positives": 400}
+    flagging = in_people({"cross-validation": larger, "valid": evaluation()})
+    assert flagging
+    assert flagging.split == "the training images, cross-validated"
     assert in_people({"valid": evaluation(positives=False)}) is None
     assert in_people({}) is None
 

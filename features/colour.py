@@ -1,0 +1,69 @@
+"""Colour constancy: taking the colour of the light out of a picture."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["AS_IS", "COLOURS", "SHADES_OF_GREY", "correct", "light"]
+
+AS_IS: Final = "as-is"
+SHADES_OF_GREY: Final = "shades-of-grey"
+COLOURS: Final = (AS_IS, SHADES_OF_GREY)
+
+_POWER: Final = 6
+
+
+def light(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+    """Estimate the colour of the light.
+
+    Parameters
+    ----------
+    pixels : ndarray of uint8, shape (height, width, 3)
+        sRGB.
+
+    Returns
+    -------
+    ndarray of float, shape (3,)
+        Of each channel; their mean square is 1, so that white light is all ones.
+
+    References
+    ----------
+    Finlayson and Trezzi, Shades of gray and colour constancy, Color Imaging Conference 2004, with
+    the power 6; Barata, Celebi and Marques, Improving dermoscopy image classification using color
+    constancy, IEEE Journal of Biomedical and Health Informatics 2015.
+
+    Examples
+    --------
+    >>> light(np.full((2, 2, 3), (200, 100, 100), np.uint8)).round(3).tolist()
+    [1.414, 0.707, 0.707]
+    """
+    powers = (pixels.reshape(-1, 3) / 255.0) ** _POWER
+    channels = powers.mean(axis=0) ** (1 / _POWER)
+    length = np.sqrt((channels**2).mean())
+    if channels.min() <= 0:
+        # Without any light in a channel nothing can be said of its colour.
+        return np.ones(3)
+    return np.asarray(channels / length, np.float64)
+
+
+def correct(
+    pixels: npt.NDArray[np.uint8], colour: npt.NDArray[np.float64]
+) -> npt.NDArray[np.uint8]:
+    """Show pixels as if the light had been white.
+
+    Parameters
+    ----------
+    pixels : ndarray of uint8, shape (height, width, 3)
+    colour : ndarray of float, shape (3,)
+        As `light` gives it.
+
+    Returns
+    -------
+    ndarray of uint8, shape (height, width, 3)
+    """
+    levels = np.arange(256)[:, np.newaxis] / colour
+    table = np.clip(levels, 0, 255).round().astype(np.uint8)
+    return np.stack([table[pixels[..., channel], channel] for channel in range(3)], axis=-1)

@@ -1,0 +1,149 @@
+"""Whether a picture is good enough to be judged: sharp, well lit, large enough, of something."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from scipy import ndimage
+
+__all__ = ["Quality", "check_quality"]
+
+_SIDE: Final = 128
+# Corners are dark in many microscopes: light and sharpness are judged in the middle.
+_EDGE: Final = 16
+_LUMA: Final = np.array([0.299, 0.587, 0.114], np.float32)
+
+# No threshold alarms on more than 1 % of 1,000 dermoscopic images (docs/evaluation.md).
+_ENLARGED: Final = 2.5
+_DARK: Final = 60.0
+_SATURATED: Final = 253
+_BURNT: Final = 0.6
+_FLAT: Final = 15.0
+_FINE_SHARE: Final = 0.22
+_FINE: Final = 7.0
+_PATCH: Final = 0.005
+_HAIRY: Final = 0.08
+_HAIR_LENGTH: Final = 14
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What is wrong with a picture.
+
+    Parameters
+    ----------
+    faults : tuple of str
+        Why it can't be judged.
+    hints : tuple of str
+        What may mislead a judgement without forbidding it.
+    """
+
+    faults: tuple[str, ...] = ()
+    hints: tuple[str, ...] = ()
+
+
+def check_quality(pixels: npt.NDArray[np.uint8], width: int, height: int) -> Quality:
+    """Look for what spoils a picture, at the size that the network sees.
+
+    Parameters
+    ----------
+    pixels : ndarray of uint8, shape (size, size, 3)
+        sRGB, the whole image.
+    width, height : int
+        Of the original in pixels.
+
+    Returns
+    -------
+    Quality
+        Sentences for a person. Sharpness, patches and hair are not looked for below 128 pixels.
+
+    Notes
+    -----
+    Sharpness is the variance of the Laplacian (Pech-Pacheco et al., Diatom autofocusing in
+    brightfield microscopy, ICPR 2000), alone and as a share of that at half the size, which
+    doesn't depend on how much there is to see.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> check_quality(np.full((299, 299, 3), 128, np.uint8), 600, 450).faults
+    ('The picture is nearly uniform: there is nothing to be seen on it.',)
+    """
+    side = min(_SIDE, len(pixels))
+    small = np.asarray(
+        Image.fromarray(pixels).resize((side, side), Image.Resampling.BILINEAR), np.float32
+    )
+    edge = _EDGE * side // _SIDE
+    middle = small[edge:-edge, edge:-edge]
+    luma = middle @ _LUMA
+    faults = []
+    if min(width, height) * _ENLARGED < len(pixels):
+        faults.append(
+            f"The picture is too small: {width} x {height} pixels where the classifier looks at "
+            f"{len(pixels)} x {len(pixels)}."
+        )
+    low, high = np.percentile(luma, (1, 99))
+    if high - low < _FLAT:
+        faults.append("The picture is nearly uniform: there is nothing to be seen on it.")
+    elif luma.mean() < _DARK:
+        faults.append("The picture is too dark.")
+    elif (middle.max(-1) >= _SATURATED).mean() > _BURNT:
+        faults.append("The picture is overexposed: most of it is at the brightest value.")
+    elif side == _SIDE and _is_blurred(luma):
+        faults.append("The picture is blurred.")
+    return Quality(tuple(faults), _hints(small) if side == _SIDE else ())
+
+
+def _is_blurred(luma: npt.NDArray[np.float32]) -> bool:
+    half = len(luma) // 2
+    coarse = luma.reshape(half, 2, half, 2).mean((1, 3))
+    fine = ndimage.laplace(luma)[1:-1, 1:-1].var()
+    broad = ndimage.laplace(coarse)[1:-1, 1:-1].var()
+    return bool(fine < _FINE or fine < _FINE_SHARE * broad)
+
+
+def _hints(small: npt.NDArray[np.float32]) -> tuple[str, ...]:
+    lit = small.max(-1) > 40
+    if not lit.any():
+        return ()
+    found = []
+    if _patch(small, lit) > _PATCH:
+        found.append("A coloured patch or ink seems to be in the picture: it may mislead.")
+    if _hair(small @ _LUMA, lit) > _HAIRY:
+        found.append("Dense hair seems to cover the picture: it may mislead.")
+    return tuple(found)
+
+
+def _patch(small: npt.NDArray[np.float32], lit: npt.NDArray[np.bool_]) -> float:
+    """Give the share of the largest area that is far bluer or greener than the rest."""
+    red, green, blue = np.moveaxis(small, -1, 0)
+    vivid = (small.max(-1) - small.min(-1) > 45) & lit
+    bluer, greener = blue - red, green - red
+    # Every second row and column is enough for a median.
+    some = (slice(None, None, 2), slice(None, None, 2))
+    usual = lit[some] if lit[some].any() else np.ones_like(lit[some])
+    blues = (bluer > np.median(bluer[some][usual]) + 45) & (bluer > 10)
+    greens = (greener > np.median(greener[some][usual]) + 35) & (greener > 10)
+    areas = np.bincount(ndimage.label((blues | greens) & vivid)[0].ravel())[1:]
+    return float(areas.max(initial=0)) / lit.size
+
+
+def _hair(luma: npt.NDArray[np.float32], lit: npt.NDArray[np.bool_]) -> float:
+    """Give the share of long thin dark lines around the middle, in the second barest quarter.
+
+    Black top-hat as in DullRazor (Lee et al., Comput Biol Med 1997). The middle is left out
+    because lesions have lines of their own.
+    """
+    around = lit.copy()
+    quarter, half = _SIDE // 4, _SIDE // 2
+    around[quarter:-quarter, quarter:-quarter] = False
+    thin = (ndimage.grey_closing(luma, (5, 5)) - luma > 15) & around
+    labels, _ = ndimage.label(thin, np.ones((3, 3)))
+    places = ndimage.find_objects(labels)
+    long = [False] + [max(s.stop - s.start for s in place) >= _HAIR_LENGTH for place in places]
+    lines = np.array(long)[labels].reshape(2, half, 2, half).mean((1, 3)) / 0.75
+    return float(np.sort(lines.ravel())[1])

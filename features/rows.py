@@ -1,0 +1,221 @@
+"""Rows of embeddings that are not held as one float32 array: they come in blocks, when asked for.
+
+They stay in the file, or lie in memory as the file has them; either way no more than a block of
+them is ever turned into float32.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from features.errors import CacheError
+
+__all__ = ["BLOCK_BYTES", "Rows", "StoredTable", "rows_of"]
+
+Embeddings = npt.NDArray[np.float32]
+Combine = Callable[[npt.NDArray[Any]], Embeddings]
+
+# Large enough for matrix products at full speed, small enough for a dozen copies.
+BLOCK_BYTES: Final = 32 * 2**20
+
+
+@dataclass(frozen=True)
+class StoredTable:
+    """A table of numbers in an HDF5 file.
+
+    Parameters
+    ----------
+    path : Path
+    name : str
+        Of the dataset.
+    shape : tuple of int
+        (rows, columns).
+    dtype : dtype
+        As stored.
+    """
+
+    path: Path
+    name: str
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+    _as_found: tuple[int, ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_as_found", _stamp(self.path))
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[h5py.Dataset]:
+        """Open it for reading.
+
+        Raises
+        ------
+        CacheError
+            If the file is gone or is no longer the one that it was.
+        """
+        try:
+            same = _stamp(self.path) == self._as_found
+        except OSError:
+            same = False
+        if not same:
+            raise CacheError(
+                f"{self.path} was replaced or altered while it was being read: start again"
+            )
+        with h5py.File(self.path, "r") as file:
+            yield file[self.name]
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+class Rows:
+    """Embeddings of images, in order, each of them float32 when it is looked at.
+
+    Parameters
+    ----------
+    source : ndarray or StoredTable, shape (r, width)
+        Where the numbers are.
+    row : ndarray of int, shape (n,), optional
+        Which rows of `source`, in which order; all by default.
+    combine : callable, optional
+        Turns rows of `source`, (any, width), into embeddings, (any, d).
+    d : int, optional
+        What `combine` makes of `width`.
+    memory : int, optional
+        Bytes that may be taken for what is made of these rows; 0 if nobody said.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rows = Rows(np.arange(6, dtype=np.float16).reshape(3, 2)).take(np.array([2, 0]))
+    >>> rows.shape
+    (2, 2)
+    >>> rows[:1]
+    array([[4., 5.]], dtype=float32)
+    >>> sum(len(block) for block in rows.blocks(1))
+    2
+    """
+
+    def __init__(
+        self,
+        source: npt.NDArray[Any] | StoredTable,
+        row: npt.NDArray[np.int64] | None = None,
+        *,
+        combine: Combine | None = None,
+        d: int | None = None,
+        memory: int = 0,
+    ) -> None:
+        self._source, self._combine, self.memory = source, combine, memory
+        self._row = np.arange(len(source)) if row is None else row
+        self.shape = (len(self._row), source.shape[1] if d is None else d)
+
+    def __len__(self) -> int:
+        return len(self._row)
+
+    @property
+    def stored_dtype(self) -> np.dtype[Any]:
+        """The type of the numbers where they lie."""
+        return self._source.dtype
+
+    def take(
+        self,
+        where: npt.NDArray[Any] | slice,
+        *,
+        combine: Combine | None = None,
+        d: int | None = None,
+        memory: int | None = None,
+    ) -> Rows:
+        """Select by mask, index or slice; nothing is read.
+
+        Parameters
+        ----------
+        where : ndarray or slice
+        combine, d, memory : optional
+            As for the class, instead of what these rows have.
+        """
+        return Rows(
+            self._source,
+            self._row[where],
+            combine=combine or self._combine,
+            d=d or self.shape[1],
+            memory=self.memory if memory is None else memory,
+        )
+
+    def blocks(self, size: int | None = None) -> Iterator[Embeddings]:
+        """Give all rows in order.
+
+        Parameters
+        ----------
+        size : int, optional
+            Rows in a block; the last one may have fewer. By default `BLOCK_BYTES` of them.
+
+        Yields
+        ------
+        ndarray of float32, shape (at most size, d)
+            The caller's to change.
+        """
+        step = size or max(1, BLOCK_BYTES // (4 * max(self._source.shape[1], 1)))
+        with self._opened() as table:
+            for start in range(0, len(self), step):
+                yield self._read(table, self._row[start : start + step])
+
+    def __getitem__(self, key: Any) -> Embeddings:
+        with self._opened() as table:
+            found = self._read(table, np.atleast_1d(self._row[key]))
+        return found[0] if isinstance(key, (int, np.integer)) else found
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        return self[:].astype(dtype or np.float32, copy=False)
+
+    def _read(self, table: npt.NDArray[Any] | h5py.Dataset, row: npt.NDArray[Any]) -> Embeddings:
+        found = rows_of(table, row)
+        return found.astype(np.float32) if self._combine is None else self._combine(found)
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[npt.NDArray[Any] | h5py.Dataset]:
+        if isinstance(self._source, StoredTable):
+            with self._source.opened() as table:
+                yield table
+        else:
+            yield self._source
+
+
+def rows_of(
+    table: npt.NDArray[Any] | h5py.Dataset, rows: npt.NDArray[np.integer]
+) -> npt.NDArray[Any]:
+    """Read rows in any order, repeated or not.
+
+    Parameters
+    ----------
+    table : ndarray or h5py.Dataset, shape (r, d)
+    rows : ndarray of int, shape (n,)
+
+    Returns
+    -------
+    ndarray, shape (n, d)
+        As stored; a copy.
+    """
+    if isinstance(table, np.ndarray) or len(rows) == 0:
+        return np.asarray(table[rows if len(rows) else slice(0, 0)])
+    distinct, back = np.unique(rows, return_inverse=True)
+    # HDF5 is many times slower at picking rows than at reading stretches.
+    if distinct[-1] - distinct[0] < 4 * len(distinct):
+        stretch = table[distinct[0] : distinct[-1] + 1]
+        return np.asarray(stretch[rows - distinct[0]])
+    starts = np.flatnonzero(np.diff(distinct, prepend=distinct[0] - 2) > 1)
+    found = np.empty((len(distinct), *table.shape[1:]), table.dtype)
+    for start, end in zip(starts, np.append(starts[1:], len(distinct)), strict=True):
+        found[start:end] = table[distinct[start] : distinct[end - 1] + 1]
+    return found[back]

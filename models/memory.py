@@ -1,0 +1,78 @@
+"""How much memory there is, and how much the fast way of fitting heads would take."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from pathlib import Path
+from typing import Final
+
+import psutil
+
+__all__ = ["allowance", "available", "needed_at_once"]
+
+_GROUP: Final = Path("/sys/fs/cgroup")
+_LIMITS: Final = (_GROUP / "memory.max", _GROUP / "memory" / "memory.limit_in_bytes")
+
+
+def available() -> int:
+    """Give the bytes that this process may still take without swapping or being killed.
+
+    Returns
+    -------
+    int
+        What the system has free or can free, less if a container or ``ulimit`` allows less.
+    """
+    found = [int(psutil.virtual_memory().available)]
+    used = psutil.Process().memory_info()
+    for path in _LIMITS:
+        # Absent where there is no such limit, "max" where it is not set.
+        with contextlib.suppress(OSError, ValueError):
+            found.append(int(path.read_text()) - used.rss)
+    if sys.platform != "win32":
+        import resource
+
+        for kind, taken in ((resource.RLIMIT_AS, used.vms), (resource.RLIMIT_DATA, used.rss)):
+            limit = resource.getrlimit(kind)[0]
+            if limit != resource.RLIM_INFINITY:
+                found.append(limit - taken)
+    return max(min(found), 0)
+
+
+def allowance(gibibytes: float | None = None) -> int:
+    """Give the bytes that may still be taken.
+
+    Parameters
+    ----------
+    gibibytes : float, optional
+        What this process may take in all, what it has already included; as much as there is by
+        default.
+
+    Returns
+    -------
+    int
+        At least 1.
+    """
+    if gibibytes is None:
+        return max(available(), 1)
+    return max(int(gibibytes * 2**30) - int(psutil.Process().memory_info().rss), 1)
+
+
+def needed_at_once(n: int, d: int, *, folds: int, threads: int) -> int:
+    """Say about how many bytes it takes to tune heads with everything in memory.
+
+    Parameters
+    ----------
+    n, d : int
+        Embeddings, and how long they are.
+    folds, threads : int
+        As many folds are worked on at the same time as there are threads for.
+
+    Returns
+    -------
+    int
+        For the embeddings, in each fold two copies (standardised and rotated) and their columns
+        as XGBoost takes them, which are twice as large, and for the final fit in float64.
+    """
+    whole = 4 * n * d
+    return whole * (1 + max(4 * min(folds, threads), 6))

@@ -1,0 +1,187 @@
+"""All candidates of a head on one fold, sharing what they have in common.
+
+A search takes a fold, a head, sets of labels for the same rows, candidates, a seed and a number of
+threads, and gives scores of the part to judge by, shape (sets of labels, candidates, n_test).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import minimize
+from scipy.special import expit, logit
+
+from models.boosting import ColumnParts, boost
+from models.folds import Eigenbasis, Fold
+from models.heads import HEADS, Head, Settings, fit, score
+
+__all__ = ["Search", "fit_logistic", "search_of", "search_one_by_one"]
+
+Floats = npt.NDArray[np.float64]
+Labels = npt.NDArray[Any]
+Search = Callable[[Fold, Head, Sequence[Labels], list[Settings], int, int], Floats]
+
+_GRADIENT = 1e-6
+
+
+def search_one_by_one(
+    fold: Fold,
+    head: Head,
+    ys: Sequence[Labels],
+    candidates: list[Settings],
+    seed: int,
+    jobs: int,
+) -> Floats:
+    """Fit every candidate for itself: for heads that nothing is known of."""
+    train, test = fold.X[fold.train], fold.X[fold.test]
+    return np.array(
+        [
+            [
+                score(fit(head, settings, train, y[fold.train], seed=seed, jobs=jobs), test)
+                for settings in candidates
+            ]
+            for y in ys
+        ]
+    )
+
+
+def _search_logistic_regression(
+    fold: Fold,
+    head: Head,
+    ys: Sequence[Labels],
+    candidates: list[Settings],
+    seed: int,
+    jobs: int,
+) -> Floats:
+    basis = fold.eigenbasis()
+    scores = np.empty((len(ys), len(candidates), len(fold.test)))
+    for y, found in zip(ys, scores, strict=True):
+        for place, settings in enumerate(candidates):
+            weights, intercept = fit_logistic(basis, y[fold.train], settings["C"])
+            found[place] = basis.test @ weights.astype(np.float32) + intercept
+    return scores
+
+
+def fit_logistic(basis: Eigenbasis, y: Labels, C: float) -> tuple[Floats, float]:
+    """Fit logistic regression with a ridge penalty.
+
+    Parameters
+    ----------
+    basis : Eigenbasis
+    y : ndarray of int, shape (n_train,)
+    C : float
+        scikit-learn's.
+
+    Returns
+    -------
+    weights : ndarray, shape (r,)
+        In the eigenbasis.
+    intercept : float
+
+    Notes
+    -----
+    The objective is scikit-learn's, ``C * sum(log loss) + |w|^2 / 2``. Rotating to the eigenbasis
+    of the Gram matrix changes neither the penalty nor the fit (Hastie and Tibshirani, Efficient
+    quadratic regularization for expression arrays, Biostatistics 2004); there the Hessian is
+    nearly diagonal, and scaling by its diagonal makes all directions alike. A warm start from
+    another C would save little more, and what is found would depend on what else is tried.
+    """
+    Z, n = basis.train, len(y)
+    share = float(np.mean(y))
+    signs = 2.0 * np.asarray(y, np.float64) - 1
+    scale = 1 / np.sqrt(1 + C * share * (1 - share) * basis.eigenvalues)
+    scale_intercept = 1 / np.sqrt(C * share * (1 - share) * n)
+
+    def loss(point: Floats) -> tuple[float, Floats]:
+        w, b = point[:-1] * scale, point[-1] * scale_intercept
+        margins = signs * (Z @ w.astype(np.float32) + b)
+        pull = -signs * expit(-margins)
+        value = C * np.logaddexp(0, -margins).sum() + w @ w / 2
+        along = C * (pull.astype(np.float32) @ Z) + w
+        slope = np.append(along * scale, C * pull.sum() * scale_intercept)
+        return value / (C * n), slope / (C * n)
+
+    found = minimize(
+        loss,
+        np.append(np.zeros(Z.shape[1]), logit(share) / scale_intercept),
+        jac=True,
+        method="L-BFGS-B",
+        options={"gtol": _GRADIENT, "ftol": 1e-12, "maxiter": 1000, "maxcor": 20},
+    ).x
+    return found[:-1] * scale, float(found[-1] * scale_intercept)
+
+
+def _search_svm(
+    fold: Fold,
+    head: Head,
+    ys: Sequence[Labels],
+    candidates: list[Settings],
+    seed: int,
+    jobs: int,
+) -> Floats:
+    within, across = fold.inner_products().squared_distances()
+    scores = np.empty((len(ys), len(candidates), len(fold.test)))
+    for gamma in sorted({settings["gamma"] for settings in candidates}):
+        # libsvm computes in double precision.
+        kernel = np.exp(-gamma * within).astype(np.float64)
+        kernel_test = np.exp(-gamma * across).astype(np.float64)
+        for place, settings in enumerate(candidates):
+            if settings["gamma"] != gamma:
+                continue
+            for y, found in zip(ys, scores, strict=True):
+                model = head.make(settings, seed)["classify"].set_params(kernel="precomputed")
+                model.fit(kernel, y[fold.train])
+                found[place] = model.decision_function(kernel_test)
+    return scores
+
+
+def _search_xgboost(
+    fold: Fold,
+    head: Head,
+    ys: Sequence[Labels],
+    candidates: list[Settings],
+    seed: int,
+    jobs: int,
+) -> Floats:
+    """Bin the columns once, and read fewer trees off the longest run with the same settings."""
+    runs: dict[str, list[int]] = {}
+    for place, settings in enumerate(candidates):
+        others = {name: value for name, value in settings.items() if name != "n_estimators"}
+        runs.setdefault(repr(sorted(others.items())), []).append(place)
+    test = np.asarray(fold.X[fold.test], np.float32)
+    scores = np.empty((len(ys), len(candidates), len(fold.test)))
+    binned: dict[float, ColumnParts] = {}
+    for places in runs.values():
+        longest = max(candidates[place]["n_estimators"] for place in places)
+        settings = candidates[places[0]]
+        share = settings["colsample_bytree"]
+        if share not in binned:
+            binned[share] = ColumnParts(fold.X[fold.train], share, seed=seed, jobs=jobs)
+        parameters = head.make(settings, seed).get_xgb_params()
+        for y, found in zip(ys, scores, strict=True):
+            booster = boost(binned[share], y[fold.train], parameters, longest)
+            for place in places:
+                found[place] = booster.inplace_predict(
+                    test,
+                    iteration_range=(0, candidates[place]["n_estimators"]),
+                    predict_type="margin",
+                )
+    return scores
+
+
+_SEARCHES: Final[dict[str, Search]] = {
+    "logistic_regression": _search_logistic_regression,
+    "svm": _search_svm,
+    "xgboost": _search_xgboost,
+}
+
+
+def search_of(head: Head) -> Search:
+    """Give the quickest search that there is for a head; `search_one_by_one` takes any."""
+    for name, search in _SEARCHES.items():
+        if head.make is HEADS[name].make:
+            return search
+    return search_one_by_one

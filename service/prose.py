@@ -1,0 +1,48 @@
+"""Markdown as a page that holds no style of its own and no code."""
+
+from __future__ import annotations
+
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
+
+__all__ = ["read_markdown"]
+
+_RIGHT = "text-align:right"
+
+
+def read_markdown(text: str) -> str:
+    """Turn Markdown with tables into HTML for the pages.
+
+    Parameters
+    ----------
+    text : str
+        Labels and names in it may be somebody else's words: markup, pictures and links to scripts
+        in it stay text.
+
+    Returns
+    -------
+    str
+        Tables can be scrolled by themselves, also with the keyboard.
+    """
+    reader = MarkdownIt("commonmark", {"html": False}).enable("table").disable("image")
+    found: list[Token] = []
+    tables = 0
+    for token in reader.parse(text):
+        # The pages' policy lets no style attribute in.
+        if token.attrs.pop("style", None) == _RIGHT:
+            token.attrSet("class", "right")
+        if token.type == "table_open":
+            tables += 1
+            box = Token("box_open", "div", 1)
+            box.attrs = {
+                "class": "table",
+                "tabindex": 0,
+                "role": "region",
+                "aria-label": f"Table {tables}",
+            }
+            found += [box, token]
+        elif token.type == "table_close":
+            found += [token, Token("box_close", "div", -1)]
+        else:
+            found.append(token)
+    return str(reader.renderer.render(found, reader.options, {}))
