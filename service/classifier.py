@@ -358,6 +358,8 @@ class LoadedClassifier:
 
     def _prepare(self) -> Served:
         # Imported late: it takes seconds, in which the server answers already.
+        from threadpoolctl import threadpool_limits
+
         from models.bundle import load_bundle
         from models.classifier import Classifier
 
@@ -370,6 +372,9 @@ class LoadedClassifier:
                 classifier = before.classifier.with_bundle(bundle)
             else:
                 classifier = Classifier.load(folder, self._settings.weights)
+        # Threads of the linear algebra go on spinning for a while after their work, and would take
+        # the cores from the network's next pass.
+        threadpool_limits(limits=1, user_api="blas")
         # The network prepares itself anew when it first meets several images at once.
         blank = tuple(
             np.full((frame.size, frame.size, 3), 128, np.uint8)
