@@ -127,7 +127,7 @@ def api_blueprint(settings: Settings, classifier: LoadedClassifier) -> Blueprint
             found = served.similar(images, SIMILAR)
             answer = {
                 "results": [
-                    {"filename": name, "similar": [_shown(each) for each in nearest]}
+                    {"filename": name, "nearest": [_shown(each) for each in nearest]}
                     if isinstance(nearest, tuple)
                     else nearest.as_dict()
                     for (name, _), nearest in zip(images, found, strict=True)

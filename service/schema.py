@@ -93,7 +93,7 @@ class SimilarTo(BaseModel):
     """The training images that are most like an image, nearest first."""
 
     filename: str
-    similar: list[SimilarImage]
+    nearest: list[SimilarImage]
 
 
 class Compared(BaseModel):

@@ -64,8 +64,6 @@ class OpenVinoEngine:
             "NUM_STREAMS": streams,
             "INFERENCE_NUM_THREADS": cores,
             "ENABLE_CPU_PINNING": False,
-            # Numbers next to zero take many times as long as others, and say no more than zero.
-            "CPU_DENORMALS_OPTIMIZATION": True,
         }
         try:
             model = core.read_model(path)

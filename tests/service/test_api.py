@@ -63,10 +63,10 @@ def test_similar_training_images_are_named(server: Server, bundle: Path, lesion:
     assert second["error"]["code"] == "not_an_image"
     gallery = load_bundle(bundle).gallery
     assert gallery is not None
-    assert len(first["similar"]) == min(5, len(gallery.places))
-    distances = [each["distance"] for each in first["similar"]]
+    assert len(first["nearest"]) == min(5, len(gallery.places))
+    distances = [each["distance"] for each in first["nearest"]]
     assert distances == sorted(distances)
-    for each in first["similar"]:
+    for each in first["nearest"]:
         assert each["label"] == gallery.label_of(each["sha256"])
     again = server.send("/api/v1/classify", ("image", "a.jpg", lesion))
     assert again.status == 200
