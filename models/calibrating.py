@@ -50,20 +50,22 @@ def fit_platt(labels: npt.NDArray[Any], scores: Floats) -> Platt:
     return Platt(slope=slope, intercept=float(fit.coefficients[0]) - slope * centre)
 
 
-def fit_beta(labels: npt.NDArray[Any], scores: Floats) -> Beta:
+def fit_beta(labels: npt.NDArray[Any], scores: Floats, platt: Platt | None = None) -> Beta:
     """Fit beta calibration on top of Platt's sigmoid.
 
     Parameters
     ----------
     labels, scores
         As for `fit_platt`.
+    platt : Platt, optional
+        What `fit_platt` gave for the same.
 
     Returns
     -------
     Beta
         A coefficient that would be negative is 0, and the other is fitted without it.
     """
-    platt = fit_platt(labels, scores)
+    platt = platt or fit_platt(labels, scores)
     odds = platt.slope * scores + platt.intercept
     ones = np.ones_like(odds)
     rises = {"a": -np.logaddexp(0, -odds), "b": np.logaddexp(0, odds)}
@@ -142,20 +144,24 @@ def choose_method(
     losses : dict of str to float
         Mean log loss in nats per image; isotonic is tried from 1,000 images on.
     """
-    losses = {}
-    for method, fit in _FITS.items():
-        if method == "isotonic" and len(labels) < _ISOTONIC_FROM:
-            continue
-        summed = 0.0
-        for test in folds:
-            others = np.setdiff1d(np.concatenate(folds), test)
-            predicted = np.clip(
-                fit(labels[others], scores[others]).apply(scores[test]), _EDGE, 1 - _EDGE
-            )
-            summed -= float(
-                np.sum(xlogy(labels[test], predicted) + xlogy(1 - labels[test], 1 - predicted))
-            )
-        losses[method] = summed / sum(map(len, folds))
+    judged = np.concatenate(folds)
+    known = np.zeros(len(labels), bool)
+    known[judged] = True
+    summed: dict[str, float] = {}
+    for test in folds:
+        others = known.copy()
+        others[test] = False
+        learnt = labels[others], scores[others]
+        platt = fit_platt(*learnt)
+        fitted: dict[str, Calibration] = {"platt": platt}
+        if len(labels) >= _ISOTONIC_FROM:
+            fitted["isotonic"] = fit_isotonic(*learnt)
+        fitted["beta"] = fit_beta(*learnt, platt)
+        for method, calibration in fitted.items():
+            predicted = np.clip(calibration.apply(scores[test]), _EDGE, 1 - _EDGE)
+            loss = xlogy(labels[test], predicted) + xlogy(1 - labels[test], 1 - predicted)
+            summed[method] = summed.get(method, 0.0) - float(np.sum(loss))
+    losses = {method: loss / len(judged) for method, loss in summed.items()}
     return min(losses, key=losses.__getitem__), losses
 
 

@@ -15,7 +15,13 @@ from models.ensemble import ENSEMBLE, MEMBERS
 from models.folds import Fold, make_folds, whole
 from models.fusion import FUSION
 from models.heads import HEADS, Head, Settings
-from models.judging import Terms, judge, judge_ensemble, judge_fusion, judge_metadata
+from models.judging import (
+    Terms,
+    judge_all,
+    judge_ensemble,
+    judge_fusion,
+    judge_metadata,
+)
 from models.leaks import audit_leaks
 from models.metadata import BASELINE, Metadata, subgroups
 from models.multiclass import judge_classes, strata
@@ -152,9 +158,7 @@ def compare_heads(
         reuse=Reuse(parts, train.y) if reuse else None,
     )
     everything = whole(train.X)
-    results = {
-        name: judge(known[name], selection.parts, parts, everything, terms) for name in names
-    }
+    results = judge_all(known, selection.parts, parts, everything, terms)
     if members:
         trained = {name: results[name] for name in members}
         results[ENSEMBLE] = judge_ensemble(trained, selection.parts, parts, terms)

@@ -6,27 +6,31 @@ all heads use the same standardised columns, inner products and eigenbasis.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import eigh
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.preprocessing import StandardScaler
+
+from models.boosting import ColumnParts
+from models.eigen import eigenpairs
 
 __all__ = ["Eigenbasis", "Fold", "InnerProducts", "make_folds", "whole"]
 
 Singles = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.intp]
+Kept = TypeVar("Kept")
 
 _KEEP_BYTES = 300 * 2**20
 # From here on scikit-learn's splitter, which tries each group in each fold, takes minutes.
 _MANY_GROUPS = 20_000
 # Relative to the largest eigenvalue: directions that hold the rounding of single precision only.
 _FLAT = 1e-6
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -84,18 +88,38 @@ class Fold:
 
     def __init__(self, X: Any, train: Rows, test: Rows) -> None:
         self.X, self.train, self.test = X, train, test
+        self._kept: dict[Hashable, Any] = {}
+        self._keeping = threading.RLock()
 
     def standardised(self) -> tuple[Singles, Singles]:
-        """Scale both parts by the mean and deviation of the part to fit on."""
-        scaler = StandardScaler()
-        train = scaler.fit_transform(self.X[self.train].astype(np.float32))
-        if len(self.test) == 0:
-            return train, train[:0]
-        return train, scaler.transform(self.X[self.test].astype(np.float32))
+        """Scale both parts by the mean and deviation of the part to fit on.
+
+        As scikit-learn's ``StandardScaler`` does, in a fifth of its time.
+        """
+        train = np.asarray(self.X[self.train], np.float32)
+        mean = train.mean(axis=0, dtype=np.float64).astype(np.float32)
+        train = train - mean
+        deviation = np.sqrt(np.einsum("ij,ij->j", train, train) / len(train))
+        # A column without any spread but that of rounding is only centred.
+        deviation[deviation <= _ROUNDING * np.abs(mean)] = 1
+        train /= deviation
+        return train, (np.asarray(self.X[self.test], np.float32) - mean) / deviation
+
+    def scaled(self) -> tuple[StandardScaler, npt.NDArray[np.float64]]:
+        """Give scikit-learn's scaler of the part to fit on, and that part scaled in full precision.
+
+        Kept for the next head unless large.
+        """
+
+        def scale() -> tuple[StandardScaler, npt.NDArray[np.float64]]:
+            scaler = StandardScaler()
+            return scaler, scaler.fit_transform(np.asarray(self.X[self.train], np.float64))
+
+        return self._keep("scaled", scale) if self.small else scale()
 
     def inner_products(self) -> InnerProducts:
         """Give the inner products, kept for the next head unless they are large."""
-        return self._products if self.small else self._multiply()
+        return self._keep("products", self._multiply) if self.small else self._multiply()
 
     def eigenbasis(self) -> Eigenbasis:
         """Rotate both parts to the principal axes of the part to fit on.
@@ -103,20 +127,37 @@ class Fold:
         Kept for the next set of labels unless large. Rotating changes neither a ridge penalty nor
         what is fitted under it.
         """
-        return self._basis if self.small else self._rotate()
+        return self._keep("basis", self._rotate) if self.small else self._rotate()
+
+    def column_parts(self, share: float, *, bins: int, seed: int, jobs: int) -> ColumnParts:
+        """Bin the part to fit on for boosted trees, kept for the next set of labels unless large.
+
+        Parameters
+        ----------
+        share, bins, seed, jobs
+            As for `models.boosting.ColumnParts`.
+        """
+
+        def bin_columns() -> ColumnParts:
+            return ColumnParts(self.X[self.train], share, bins=bins, seed=seed, jobs=jobs)
+
+        # XGBoost holds two bytes for a number.
+        if 2 * len(self.train) * self.X.shape[1] > _KEEP_BYTES:
+            return bin_columns()
+        return self._keep((share, bins, seed), bin_columns)
 
     @property
     def small(self) -> bool:
         """Whether what is computed is kept."""
         return 4 * len(self.train) * (len(self.train) + len(self.test)) <= _KEEP_BYTES
 
-    @cached_property
-    def _products(self) -> InnerProducts:
-        return self._multiply()
-
-    @cached_property
-    def _basis(self) -> Eigenbasis:
-        return self._rotate()
+    def _keep(self, name: Hashable, make: Callable[[], Kept]) -> Kept:
+        # Not functools' way: before Python 3.12 it lets one fold work at a time.
+        with self._keeping:
+            if name not in self._kept:
+                self._kept[name] = make()
+            found: Kept = self._kept[name]
+        return found
 
     def _multiply(self) -> InnerProducts:
         train, test = self.standardised()
@@ -140,7 +181,7 @@ class Fold:
 
 
 def _positive_eigenpairs(matrix: Singles) -> tuple[npt.NDArray[np.float64], Singles]:
-    eigenvalues, axes = eigh(matrix, driver="evd", check_finite=False)
+    eigenvalues, axes = eigenpairs(matrix)
     kept = eigenvalues > _FLAT * eigenvalues[-1]
     return eigenvalues[kept].astype(np.float64), axes[:, kept]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -20,13 +20,15 @@ from sklearn.svm import SVC
 from xgboost import XGBClassifier
 
 from features.rows import Rows
-from models.boosting import ColumnParts, boost
+from models.boosting import ColumnParts, Parts, boost
 
-__all__ = ["HEADS", "Head", "Settings", "fit", "score", "worthwhile_threads"]
+__all__ = ["BINS", "HEADS", "Head", "Settings", "fit", "fit_trees", "score", "worthwhile_threads"]
 
 Settings = dict[str, Any]
 Floats = npt.NDArray[np.float64]
 
+# Of each column, for boosted trees.
+BINS: Final = 64
 # Probabilities come as float32; nearer to 0 or 1 than this their logit is rounding.
 _FLOAT32_EDGE = 1e-7
 
@@ -99,29 +101,27 @@ def fit(
     >>> score(estimator, X).round(2)
     array([-1.27, -0.42,  0.42,  1.27])
     """
-    estimator = head.make(settings, seed)
     if head.make is _xgboost:
-        return _boosted(estimator, settings, X, y, seed, min(jobs, worthwhile_threads(X)))
-    return estimator.fit(np.asarray(X, np.float64), y)
+        jobs = min(jobs, worthwhile_threads(X))
+        parts = ColumnParts(X, settings["colsample_bytree"], bins=BINS, seed=seed, jobs=jobs)
+        return fit_trees(head, settings, parts, y, seed=seed, jobs=jobs)
+    return head.make(settings, seed).fit(np.asarray(X, np.float64), y)
+
+
+def fit_trees(
+    head: Head, settings: Settings, parts: Parts, y: npt.NDArray[Any], *, seed: int, jobs: int
+) -> XGBClassifier:
+    """Fit XGBoost as `fit` does, on embeddings that are binned already."""
+    estimator: XGBClassifier = head.make(settings, seed)
+    parameters, trees = estimator.get_xgb_params(), settings["n_estimators"]
+    booster = boost(parts, y, parameters, trees, jobs=jobs)
+    estimator.load_model(booster.save_raw("json"))
+    return estimator
 
 
 def worthwhile_threads(X: npt.NDArray[Any]) -> int:
     """Give how many threads a single fit can keep busy with embeddings of that size."""
     return 1 + X.size // _ENTRIES_PER_THREAD
-
-
-def _boosted(
-    estimator: XGBClassifier,
-    settings: Settings,
-    X: npt.NDArray[Any],
-    y: npt.NDArray[Any],
-    seed: int,
-    jobs: int,
-) -> XGBClassifier:
-    parts = ColumnParts(X, settings["colsample_bytree"], seed=seed, jobs=jobs)
-    booster = boost(parts, y, estimator.get_xgb_params(), settings["n_estimators"])
-    estimator.load_model(booster.save_raw("json"))
-    return estimator
 
 
 def score(estimator: Any, X: npt.ArrayLike | Rows) -> Floats:
@@ -174,7 +174,7 @@ def _xgboost(settings: Settings, seed: int) -> XGBClassifier:
     return XGBClassifier(
         objective="binary:logistic",
         tree_method="hist",
-        max_bin=64,
+        max_bin=BINS,
         n_estimators=settings["n_estimators"],
         learning_rate=settings["learning_rate"],
         max_depth=settings["max_depth"],

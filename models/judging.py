@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,15 +18,16 @@ from models.ensemble import ENSEMBLE, TITLE, Ensemble, average
 from models.evaluation import evaluate
 from models.folds import Fold, whole
 from models.fusion import FUSION, STRENGTH, cross_fit, fit_fusion
-from models.heads import Head, Settings, score
+from models.heads import Head, Settings, score, worthwhile_threads
 from models.metadata import BASELINE, Metadata
 from models.refitting import prepare, refit
 from models.results import Candidate, HeadResult
 from models.reuse import Reuse
 from models.selection import Part
-from models.tuning import Tuned, threads, tune
+from models.streaming import streams
+from models.tuning import Tuned, Workers, threads, tune, workers
 
-__all__ = ["Terms", "judge", "judge_ensemble", "judge_fusion", "judge_metadata"]
+__all__ = ["Terms", "judge", "judge_all", "judge_ensemble", "judge_fusion", "judge_metadata"]
 
 Progress = Callable[[str], None]
 
@@ -61,8 +63,54 @@ class Terms:
     reuse: Reuse | None
 
 
+def judge_all(
+    heads: Mapping[str, Head],
+    parts: dict[str, Part],
+    folds: list[Fold],
+    everything: Fold,
+    terms: Terms,
+) -> dict[str, HeadResult]:
+    """Tune and judge heads, side by side where that leaves no core idle.
+
+    Parameters
+    ----------
+    heads : mapping of str to Head
+    parts, folds, everything, terms
+        As for `judge`.
+
+    Returns
+    -------
+    dict of str to HeadResult
+        In the order of `heads`.
+    """
+    if not _are_side_by_side(heads, parts["train"].X, folds, terms.jobs):
+        return {name: judge(head, parts, folds, everything, terms) for name, head in heads.items()}
+    tasks = len(heads) * (len(folds) + 1)
+    # One thread for each head to hand out its folds and to judge what comes back.
+    with ThreadPoolExecutor(len(heads)) as judges, workers(terms.jobs, tasks) as shared:
+        # Those that take longest come last in the table, and begin first: at the end little is left
+        # to wait for.
+        found = {
+            name: judges.submit(judge, heads[name], parts, folds, everything, terms, shared)
+            for name in reversed(list(heads))
+        }
+        return {name: found[name].result() for name in heads}
+
+
+def _are_side_by_side(heads: Mapping[str, Head], X: Any, folds: Sequence[Fold], jobs: int) -> bool:
+    """Tell whether every core is kept busy by folds that take one thread each."""
+    if threads(jobs) == 1 or any(streams(head, X) for head in heads.values()):
+        return False
+    return threads(jobs) <= len(folds) or worthwhile_threads(X) == 1
+
+
 def judge(
-    head: Head, parts: dict[str, Part], folds: list[Fold], everything: Fold, terms: Terms
+    head: Head,
+    parts: dict[str, Part],
+    folds: list[Fold],
+    everything: Fold,
+    terms: Terms,
+    shared: Workers | None = None,
 ) -> HeadResult:
     """Tune and judge a head.
 
@@ -76,6 +124,8 @@ def judge(
     everything : Fold
         All training images, to fit on in the end.
     terms : Terms
+    shared : Workers, optional
+        Threads that search other heads, too.
 
     Returns
     -------
@@ -93,12 +143,20 @@ def judge(
         candidates=candidates,
         seed=seed,
         jobs=terms.jobs,
-        beside=lambda: prepare(head, everything),
+        beside=lambda inner: prepare(head, everything, candidates, seed=seed, jobs=inner),
         reuse=terms.reuse,
+        shared=shared,
     )
     terms.tell(f"{head.title}: fitting on all {len(train.y)} training images")
-    jobs = threads(terms.jobs)
-    estimator = refit(head, tuned.settings, everything, train.y, seed=seed, jobs=jobs)
+    estimator = refit(
+        head,
+        tuned.settings,
+        everything,
+        train.y,
+        seed=seed,
+        jobs=shared.inner if shared else threads(terms.jobs),
+        limited=shared is not None,
+    )
     scores = {split: score(estimator, part.X) for split, part in parts.items() if split != "train"}
     return _result(head.name, head.title, tuned, estimator, scores, parts, folds, terms, began)
 

@@ -66,6 +66,7 @@ def logistic_fit(
     array([-1.0986])
     """
     found = np.zeros(columns.shape[1])
+    value = _log_likelihood(columns, target, offset, found)
     for _ in range(_STEPS):
         predicted = expit(columns @ found + offset)
         gradient = columns.T @ (target - predicted)
@@ -81,7 +82,7 @@ def logistic_fit(
             at_best = _information(columns, expit(columns @ best + offset))
             covariance: Floats = np.asarray(np.linalg.inv(at_best), np.float64)
             return LogisticFit(best, covariance)
-        found = _ascend(columns, target, offset, found, step)
+        found, value = _ascend(columns, target, offset, found, step, value)
     return None
 
 
@@ -91,14 +92,15 @@ def _ascend(
     offset: Floats | float,
     found: Floats,
     step: Floats,
-) -> Floats:
-    """Go along the step as far as the likelihood grows."""
-    value = _log_likelihood(columns, target, offset, found)
+    value: float,
+) -> tuple[Floats, float]:
+    """Go along the step as far as the likelihood grows from `value`."""
     for _ in range(40):
-        if _log_likelihood(columns, target, offset, found + step) >= value:
+        reached = _log_likelihood(columns, target, offset, found + step)
+        if reached >= value:
             break
         step = step / 2
-    return found + step
+    return found + step, reached
 
 
 def _information(columns: Floats, predicted: Floats) -> Floats:

@@ -7,6 +7,8 @@ matrix product.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,8 +16,9 @@ import numpy.typing as npt
 from sklearn.pipeline import Pipeline
 from threadpoolctl import threadpool_limits
 
+from models.boosting import ColumnParts
 from models.folds import Fold
-from models.heads import HEADS, Head, Settings, fit, worthwhile_threads
+from models.heads import BINS, HEADS, Head, Settings, fit, fit_trees, worthwhile_threads
 from models.kernel_machine import KernelMachine
 from models.searches import fit_logistic
 from models.streaming import refit_in_blocks, streams
@@ -28,24 +31,43 @@ Labels = npt.NDArray[Any]
 _EIGENBASIS_UNTIL = 4000
 
 
-def prepare(head: Head, data: Fold) -> None:
-    """Do beforehand what `refit` needs whatever the settings will be.
+def prepare(
+    head: Head, data: Fold, candidates: Sequence[Settings], *, seed: int, jobs: int
+) -> None:
+    """Do beforehand what `refit` needs whichever of the candidates will be chosen.
 
     Parameters
     ----------
     head : Head
     data : Fold
         Keeps it, unless it is large.
+    candidates : sequence of dict
+    seed : int
+    jobs : int
+        Threads.
     """
     if streams(head, data.X) or not data.small:
         return
     if _is(head, "logistic_regression") and _has_small_eigenproblem(data):
         data.eigenbasis()
+        data.scaled()
     elif _is(head, "svm"):
         data.inner_products()
+        data.scaled()
+    elif _is(head, "xgboost") and len({one["colsample_bytree"] for one in candidates}) == 1:
+        _column_parts(candidates[0], data, seed, jobs)
 
 
-def refit(head: Head, settings: Settings, data: Fold, y: Labels, *, seed: int, jobs: int) -> Any:
+def refit(
+    head: Head,
+    settings: Settings,
+    data: Fold,
+    y: Labels,
+    *,
+    seed: int,
+    jobs: int,
+    limited: bool = False,
+) -> Any:
     """Fit a head with known settings on all rows.
 
     Parameters
@@ -60,6 +82,8 @@ def refit(head: Head, settings: Settings, data: Fold, y: Labels, *, seed: int, j
     seed : int
     jobs : int
         Threads at most.
+    limited : bool
+        Whether the linear algebra keeps to them already, as it does in `models.tuning.workers`.
 
     Returns
     -------
@@ -70,12 +94,19 @@ def refit(head: Head, settings: Settings, data: Fold, y: Labels, *, seed: int, j
         return refit_in_blocks(head, settings, data.X, y, seed=seed, jobs=jobs)
     # Threads that wait for each other at every step cost more than they bring, unless it is much.
     jobs = min(jobs, worthwhile_threads(data.X))
-    with threadpool_limits(limits=jobs):
+    with contextlib.nullcontext() if limited else threadpool_limits(limits=jobs):
         if _is(head, "logistic_regression") and _has_small_eigenproblem(data):
             return _refit_logistic_regression(head, settings, data, y, seed)
         if _is(head, "svm") and data.small:
             return _refit_svm(head, settings, data, y, seed)
+        if _is(head, "xgboost"):
+            parts = _column_parts(settings, data, seed, jobs)
+            return fit_trees(head, settings, parts, y, seed=seed, jobs=jobs)
         return fit(head, settings, data.X, y, seed=seed, jobs=jobs)
+
+
+def _column_parts(settings: Settings, data: Fold, seed: int, jobs: int) -> ColumnParts:
+    return data.column_parts(settings["colsample_bytree"], bins=BINS, seed=seed, jobs=jobs)
 
 
 def _is(head: Head, name: str) -> bool:
@@ -93,7 +124,8 @@ def _refit_logistic_regression(
     basis = data.eigenbasis()
     weights, intercept = fit_logistic(basis, y, settings["C"])
     pipeline = head.make(settings, seed)
-    scaled = pipeline["scale"].fit_transform(np.asarray(data.X, np.float64))
+    scaler, scaled = data.scaled()
+    pipeline.steps[0] = ("scale", scaler)
     model = pipeline["classify"].set_params(warm_start=True)
     model.coef_ = (basis.train @ (weights / basis.eigenvalues))[None, :] @ scaled
     model.intercept_ = np.array([intercept])
@@ -103,7 +135,6 @@ def _refit_logistic_regression(
 
 def _refit_svm(head: Head, settings: Settings, data: Fold, y: Labels, seed: int) -> KernelMachine:
     kernel = np.exp(-settings["gamma"] * data.inner_products().squared_distances()[0])
-    pipeline = head.make(settings, seed)
-    scaled = pipeline["scale"].fit_transform(np.asarray(data.X, np.float64))
-    model = pipeline["classify"].set_params(kernel="precomputed").fit(kernel.astype(np.float64), y)
-    return KernelMachine.of(pipeline["scale"], scaled, model, settings["gamma"])
+    model = head.make(settings, seed)["classify"].set_params(kernel="precomputed")
+    model.fit(kernel.astype(np.float64), y)
+    return KernelMachine.of(*data.scaled(), model, settings["gamma"])

@@ -67,7 +67,8 @@ class HeadResult:
     zone : Zone
         Of probabilities that don't tell; the threshold is in it.
     seconds : float
-        Time from the first candidate to the last evaluation.
+        Time from the first candidate to the last evaluation, in which other heads may be worked on,
+        too.
     estimator : object
         Fitted on all training images; use `models.heads.score` on it.
     """

@@ -32,7 +32,7 @@ __all__ = ["Reuse"]
 Floats = npt.NDArray[np.float64]
 
 # Raise it when a search would come out differently from the same embeddings.
-_SEARCH: Final = 1
+_SEARCH: Final = 2
 # What NumPy raises on a file that is not what it wrote.
 _DAMAGE: Final = (
     OSError, ValueError, LookupError, EOFError, TypeError, AttributeError, RuntimeError,

@@ -14,9 +14,9 @@ import numpy.typing as npt
 from scipy.optimize import minimize
 from scipy.special import expit, logit
 
-from models.boosting import ColumnParts, boost
+from models.boosting import boost, runs_of
 from models.folds import Eigenbasis, Fold
-from models.heads import HEADS, Head, Settings, fit, score
+from models.heads import BINS, HEADS, Head, Settings, fit, score
 
 __all__ = ["Search", "fit_logistic", "search_of", "search_one_by_one"]
 
@@ -25,6 +25,8 @@ Labels = npt.NDArray[Any]
 Search = Callable[[Fold, Head, Sequence[Labels], list[Settings], int, int], Floats]
 
 _GRADIENT = 1e-6
+# Smaller gains are the rounding of single precision: the line search would look for them in vain.
+_LOSS = 1e-8
 
 
 def search_one_by_one(
@@ -109,7 +111,7 @@ def fit_logistic(basis: Eigenbasis, y: Labels, C: float) -> tuple[Floats, float]
         np.append(np.zeros(Z.shape[1]), logit(share) / scale_intercept),
         jac=True,
         method="L-BFGS-B",
-        options={"gtol": _GRADIENT, "ftol": 1e-12, "maxiter": 1000, "maxcor": 20},
+        options={"gtol": _GRADIENT, "ftol": _LOSS, "maxiter": 1000, "maxcor": 20},
     ).x
     return found[:-1] * scale, float(found[-1] * scale_intercept)
 
@@ -124,10 +126,11 @@ def _search_svm(
 ) -> Floats:
     within, across = fold.inner_products().squared_distances()
     scores = np.empty((len(ys), len(candidates), len(fold.test)))
+    # libsvm computes in double precision; fresh memory for every gamma would take most of the time.
+    kernel, kernel_test = np.empty(within.shape), np.empty(across.shape)
     for gamma in sorted({settings["gamma"] for settings in candidates}):
-        # libsvm computes in double precision.
-        kernel = np.exp(-gamma * within).astype(np.float64)
-        kernel_test = np.exp(-gamma * across).astype(np.float64)
+        for distances, values in ((within, kernel), (across, kernel_test)):
+            np.exp(np.multiply(distances, -gamma, out=values), out=values)
         for place, settings in enumerate(candidates):
             if settings["gamma"] != gamma:
                 continue
@@ -147,23 +150,15 @@ def _search_xgboost(
     jobs: int,
 ) -> Floats:
     """Bin the columns once, and read fewer trees off the longest run with the same settings."""
-    runs: dict[str, list[int]] = {}
-    for place, settings in enumerate(candidates):
-        others = {name: value for name, value in settings.items() if name != "n_estimators"}
-        runs.setdefault(repr(sorted(others.items())), []).append(place)
     test = np.asarray(fold.X[fold.test], np.float32)
     scores = np.empty((len(ys), len(candidates), len(fold.test)))
-    binned: dict[float, ColumnParts] = {}
-    for places in runs.values():
-        longest = max(candidates[place]["n_estimators"] for place in places)
-        settings = candidates[places[0]]
-        share = settings["colsample_bytree"]
-        if share not in binned:
-            binned[share] = ColumnParts(fold.X[fold.train], share, seed=seed, jobs=jobs)
-        parameters = head.make(settings, seed).get_xgb_params()
+    for run in runs_of(candidates):
+        longest = candidates[run[0]]
+        parameters = head.make(longest, seed).get_xgb_params()
+        binned = fold.column_parts(longest["colsample_bytree"], bins=BINS, seed=seed, jobs=jobs)
         for y, found in zip(ys, scores, strict=True):
-            booster = boost(binned[share], y[fold.train], parameters, longest)
-            for place in places:
+            booster = boost(binned, y[fold.train], parameters, longest["n_estimators"], jobs=jobs)
+            for place in run:
                 found[place] = booster.inplace_predict(
                     test,
                     iteration_range=(0, candidates[place]["n_estimators"]),

@@ -14,12 +14,13 @@ from threadpoolctl import threadpool_limits
 
 from features.errors import LesionError
 from features.rows import Rows
+from models.boosting import boost, runs_of
 from models.folds import Fold
-from models.heads import HEADS, Head, Settings
+from models.heads import BINS, HEADS, Head, Settings, fit_trees
 from models.memory import available
 from models.streaming_kernel import NYSTROEM, describe, landmark_map, machine, scaler_of
 from models.streaming_linear import Fit, Task, fit_together, moments_of
-from models.streaming_trees import BinnedParts, PartsOnDisk, boost_binned
+from models.streaming_trees import BinnedParts, PartsOnDisk
 
 __all__ = ["CannotStream", "refit_in_blocks", "search_in_blocks", "streams"]
 
@@ -256,26 +257,28 @@ class _XGBoost:
     ) -> Floats:
         """Bin a fold once, and read fewer trees off the longest run with the same settings."""
         found = np.empty((len(ys), len(candidates), len(data.rows)))
-        for share in sorted({settings["colsample_bytree"] for settings in candidates}):
+        shares = {settings["colsample_bytree"] for settings in candidates}
+        for share in sorted(shares):
             parts = PartsOnDisk(data.rows, share, data.aside / "parts.h5", seed=data.seed)
-            runs: dict[str, list[int]] = {}
-            for place, settings in enumerate(candidates):
-                if settings["colsample_bytree"] == share:
-                    others = {key: value for key, value in settings.items() if key != _TREES}
-                    runs.setdefault(repr(sorted(others.items())), []).append(place)
+            runs = [
+                run
+                for run in runs_of(candidates)
+                if candidates[run[0]]["colsample_bytree"] == share
+            ]
             for fold in folds:
-                binned = self._binned(data, parts, head, candidates[0], fold.train)
+                binned = self._binned(data, parts, fold.train)
                 test = data.rows.take(fold.test)
-                for places in runs.values():
-                    settings = candidates[places[0]]
-                    longest = max(candidates[place][_TREES] for place in places)
-                    parameters = head.make(settings, data.seed).get_xgb_params()
+                for run in runs:
+                    longest = candidates[run[0]]
+                    parameters = head.make(longest, data.seed).get_xgb_params()
                     for label, y in enumerate(ys):
-                        booster = boost_binned(binned, y[fold.train], parameters, longest)
+                        booster = boost(
+                            binned, y[fold.train], parameters, longest[_TREES], jobs=data.jobs
+                        )
                         start = 0
                         for block in test.blocks():
                             rows = fold.test[start : start + len(block)]
-                            for place in places:
+                            for place in run:
                                 found[label, place, rows] = booster.inplace_predict(
                                     block,
                                     iteration_range=(0, candidates[place][_TREES]),
@@ -288,24 +291,14 @@ class _XGBoost:
     def refit(self, data: _Data, head: Head, settings: Settings, y: Labels) -> Any:
         share = settings["colsample_bytree"]
         parts = PartsOnDisk(data.rows, share, data.aside / "parts.h5", seed=data.seed)
-        binned = self._binned(data, parts, head, settings, np.arange(len(data.rows)))
-        estimator = head.make(settings, data.seed)
-        booster = boost_binned(binned, y, estimator.get_xgb_params(), settings[_TREES])
-        estimator.load_model(booster.save_raw("json"))
-        return estimator
+        binned = self._binned(data, parts, np.arange(len(data.rows)))
+        return fit_trees(head, settings, binned, y, seed=data.seed, jobs=data.jobs)
 
-    def _binned(
-        self,
-        data: _Data,
-        parts: PartsOnDisk,
-        head: Head,
-        settings: Settings,
-        train: npt.NDArray[np.intp],
-    ) -> BinnedParts:
+    def _binned(self, data: _Data, parts: PartsOnDisk, train: npt.NDArray[np.intp]) -> BinnedParts:
         return BinnedParts(
             parts,
             train,
-            bins=head.make(settings, data.seed).max_bin,
+            bins=BINS,
             memory=data.memory,
             folder=data.aside,
             seed=data.seed,

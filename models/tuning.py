@@ -6,13 +6,15 @@ Everything is fitted inside the fold; what candidates share there is the busines
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from joblib import Parallel, delayed, effective_n_jobs
+from joblib import effective_n_jobs
 from sklearn.metrics import roc_auc_score
 from threadpoolctl import threadpool_limits
 
@@ -23,7 +25,7 @@ from models.reuse import Reuse
 from models.searches import search_of
 from models.streaming import search_in_blocks, streams
 
-__all__ = ["Fold", "Tuned", "make_folds", "threads", "tune", "tune_each"]
+__all__ = ["Fold", "Tuned", "Workers", "make_folds", "threads", "tune", "tune_each", "workers"]
 
 Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[Any]
@@ -53,6 +55,50 @@ def threads(jobs: int) -> int:
     return int(effective_n_jobs(jobs))
 
 
+@dataclass(frozen=True)
+class Workers:
+    """Threads that search one fold each.
+
+    Not processes: the work is in libraries that release the interpreter's lock, and the embeddings
+    need no copies.
+
+    Parameters
+    ----------
+    pool : Executor
+    inner : int
+        Threads that each of them may use besides.
+    """
+
+    pool: Executor
+    inner: int
+
+
+@contextlib.contextmanager
+def workers(jobs: int, most: int) -> Iterator[Workers]:
+    """Start threads, and hold back those of the linear algebra as long as they work.
+
+    Parameters
+    ----------
+    jobs : int
+        Threads in all; -1 is one per core.
+    most : int
+        There is no use for more workers than this.
+
+    Yields
+    ------
+    Workers
+        If what they are for fails, what has not begun is dropped.
+    """
+    count = min(threads(jobs), most)
+    inner = max(1, threads(jobs) // count)
+    with threadpool_limits(limits=inner):
+        pool = ThreadPoolExecutor(count)
+        try:
+            yield Workers(pool, inner)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
 def tune(
     head: Head,
     folds: Sequence[Fold],
@@ -61,8 +107,9 @@ def tune(
     candidates: Sequence[Settings] | None = None,
     seed: int = 0,
     jobs: int = -1,
-    beside: Callable[[], object] | None = None,
+    beside: Callable[[int], object] | None = None,
     reuse: Reuse | None = None,
+    shared: Workers | None = None,
 ) -> Tuned:
     """Try the settings of a head on all folds.
 
@@ -78,9 +125,12 @@ def tune(
     jobs : int
         Threads in all; -1 is one per core.
     beside : callable, optional
-        Something else to be done in the same threads, so that none waits for the last fold.
+        Something else to be done meanwhile, so that no thread waits for the last fold; is told
+        how many threads it may take.
     reuse : Reuse, optional
         Of the same folds and labels: gives the scores of candidates that were tried before.
+    shared : Workers, optional
+        Threads that search other heads, too, instead of some for this one.
 
     Returns
     -------
@@ -90,18 +140,17 @@ def tune(
     tried = _tried(head, folds, candidates)
     known = [reuse.recall(head, settings, seed) if reuse else None for settings in tried]
     missing = [place for place, scores in enumerate(known) if scores is None]
-    if missing:
-        new = [tried[place] for place in missing]
-        for place, scores in zip(
-            missing, _out_of_fold(head, folds, [y], new, seed, jobs, beside)[0], strict=True
-        ):
-            known[place] = scores
-            if reuse:
-                reuse.keep(head, tried[place], seed, scores)
-    elif beside:
-        # In as many threads as beside a search, so that the last digits are the same.
-        with threadpool_limits(limits=_inner_threads(jobs, folds)[1]):
-            beside()
+    with _workers(jobs, folds, shared) as at:
+        first = [at.pool.submit(beside, at.inner)] if beside else []
+        if missing:
+            new = [tried[place] for place in missing]
+            found = _out_of_fold(head, folds, [y], new, seed, jobs, at)[0]
+            for place, scores in zip(missing, found, strict=True):
+                known[place] = scores
+                if reuse:
+                    reuse.keep(head, tried[place], seed, scores)
+        for done in first:
+            done.result()
     return _best(tried, y, np.array(known))
 
 
@@ -113,7 +162,6 @@ def tune_each(
     candidates: Sequence[Settings] | None = None,
     seed: int = 0,
     jobs: int = -1,
-    beside: Callable[[], object] | None = None,
 ) -> list[Tuned]:
     """Tune a head for several sets of labels of the same images, such as one per class.
 
@@ -123,7 +171,7 @@ def tune_each(
     ----------
     ys : sequence of ndarray of int, shape (n,)
         Each 1 for a positive class, 0 for the rest.
-    head, folds, candidates, seed, jobs, beside
+    head, folds, candidates, seed, jobs
         As for `tune`.
 
     Returns
@@ -132,7 +180,8 @@ def tune_each(
         One for each of `ys`, each with the settings that are best for it.
     """
     tried = _tried(head, folds, candidates)
-    found = _out_of_fold(head, folds, ys, tried, seed, jobs, beside)
+    with _workers(jobs, folds) as at:
+        found = _out_of_fold(head, folds, ys, tried, seed, jobs, at)
     return [_best(tried, y, scores) for y, scores in zip(ys, found, strict=True)]
 
 
@@ -142,6 +191,12 @@ def _tried(
     return [dict(settings) for settings in candidates or head.candidates(folds[0].X.shape[1])]
 
 
+def _workers(
+    jobs: int, folds: Sequence[Fold], shared: Workers | None = None
+) -> contextlib.AbstractContextManager[Workers]:
+    return contextlib.nullcontext(shared) if shared else workers(jobs, len(folds))
+
+
 def _out_of_fold(
     head: Head,
     folds: Sequence[Fold],
@@ -149,31 +204,16 @@ def _out_of_fold(
     tried: list[Settings],
     seed: int,
     jobs: int,
-    beside: Callable[[], object] | None,
+    at: Workers,
 ) -> Floats:
     if streams(head, folds[0].X):
         return search_in_blocks(head, folds, ys, tried, seed=seed, jobs=threads(jobs))
     search = search_of(head)
-    workers, inner = _inner_threads(jobs, folds)
-    with threadpool_limits(limits=inner):
-        # Threads, not processes: the work is in libraries that release the interpreter's lock,
-        # and the embeddings need no copies.
-        found = Parallel(n_jobs=workers, backend="threading")(
-            [
-                *([delayed(beside)()] if beside else []),
-                *(delayed(search)(fold, head, ys, tried, seed, inner) for fold in folds),
-            ]
-        )[-len(folds) :]
+    found = [at.pool.submit(search, fold, head, ys, tried, seed, at.inner) for fold in folds]
     out_of_fold = np.empty((len(ys), len(tried), len(folds[0].X)))
     for fold, scores in zip(folds, found, strict=True):
-        out_of_fold[:, :, fold.test] = scores
+        out_of_fold[:, :, fold.test] = scores.result()
     return out_of_fold
-
-
-def _inner_threads(jobs: int, folds: Sequence[Fold]) -> tuple[int, int]:
-    """Give how many folds are searched side by side, and the threads of each."""
-    workers = min(threads(jobs), len(folds))
-    return workers, max(1, threads(jobs) // workers)
 
 
 def _best(tried: list[Settings], y: Labels, out_of_fold: Floats) -> Tuned:

@@ -128,6 +128,13 @@ def test_the_same_seed_gives_the_same_comparison(comparison: Comparison) -> None
     assert without_times(compare_heads(some())) == without_times(comparison)
 
 
+def test_heads_side_by_side_are_what_each_is_alone(comparison: Comparison) -> None:
+    together = without_times(compare_heads(some(), jobs=2))["heads"]
+    for name in HEADS:
+        alone = without_times(compare_heads(some(), heads=[name], jobs=2))["heads"][name]
+        assert alone == together[name]
+
+
 def test_another_seed_gives_other_folds(comparison: Comparison) -> None:
     other = compare_heads(some(), heads=QUICK, seed=1).heads[QUICK[0]]
     before = comparison.heads[QUICK[0]]

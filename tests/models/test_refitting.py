@@ -47,7 +47,7 @@ def test_what_was_prepared_changes_nothing(name: str) -> None:
     X, y = clusters(90, 40)
     head, data = HEADS[name], whole(X)
     settings = head.candidates(40)[-1]
-    prepare(head, data)
+    prepare(head, data, [settings], seed=0, jobs=1)
     prepared, fresh = (
         score(refit(head, settings, known, y, seed=0, jobs=1), X) for known in (data, whole(X))
     )

@@ -16,6 +16,7 @@ from sklearn.preprocessing import StandardScaler
 import features.rows
 from benchmarks.big import draw
 from features.rows import Rows
+from models.boosting import boost
 from models.comparison import SVM_LIMIT, compare_heads
 from models.folds import Fold, make_folds, whole
 from models.headfile import dump_head, load_head
@@ -25,7 +26,7 @@ from models.refitting import refit
 from models.streaming import CannotStream
 from models.streaming_kernel import NYSTROEM
 from models.streaming_linear import Task, fit_together, moments_of
-from models.streaming_trees import BinnedParts, PartsOnDisk, boost_binned
+from models.streaming_trees import BinnedParts, PartsOnDisk
 from models.tuning import tune, tune_each
 from tests.conftest import ROOT
 from tests.models.clusters import clusters, features_of
@@ -175,7 +176,8 @@ def test_bins_in_files_grow_the_same_trees(tmp_path: Path, external: bool) -> No
     head = HEADS["xgboost"]
     chosen = {"max_depth": 2, "learning_rate": 0.1, "colsample_bytree": 0.2, "n_estimators": 12}
     parameters = head.make(chosen, 3).get_xgb_params()
-    found = boost_binned(binned, y, parameters, 12).inplace_predict(X, predict_type="margin")
+    booster = boost(binned, y, parameters, 12, jobs=1)
+    found = booster.inplace_predict(X, predict_type="margin")
     expected = score(fit(head, chosen, X, y, seed=3, jobs=1), X)
     np.testing.assert_allclose(found, expected, atol=1e-5)
 

@@ -213,6 +213,6 @@ def test_something_else_is_done_beside_the_folds() -> None:
     folds, y = folds_of()
     done = []
     head = HEADS["logistic_regression"]
-    tuned = tune(head, folds, y, jobs=2, beside=lambda: done.append("once"))
+    tuned = tune(head, folds, y, jobs=2, beside=lambda _: done.append("once"))
     assert done == ["once"]
     np.testing.assert_array_equal(tuned.scores, tune(head, folds, y, jobs=2).scores)
