@@ -30,6 +30,8 @@ _COLUMNS = (
     "reasons",
     "known",
     "warnings",
+    "inputs",
+    "distance",
     "error",
 )
 
@@ -262,6 +264,8 @@ def _as_csv(results: Iterator[Verdict | Rejected], classes: Sequence[str]) -> in
                 " ".join(result.reasons),
                 result.known or "",
                 " ".join(result.warnings),
+                "; ".join(f"{name}={value}" for name, value in (result.inputs or {}).items()),
+                "" if result.distance is None else repr(result.distance),
                 "",
             )
             known = result.classes or {}

@@ -279,11 +279,13 @@ class Classifier:
             )
         ]
         if (gallery := self.bundle.gallery) is not None:
-            unlike = [gallery.unlike(each) for each in gallery.distance(embeddings)]
+            distances = gallery.distance(embeddings).tolist()
             alike = gallery.nearest(embeddings, similar) if similar else [()] * len(rows)
             verdicts = [
-                replace(doubted(verdict, (reason,) if reason else ()), similar=cases)
-                for verdict, reason, cases in zip(verdicts, unlike, alike, strict=True)
+                replace(
+                    doubted(verdict, gallery.unlike(distance)), distance=distance, similar=cases
+                )
+                for verdict, distance, cases in zip(verdicts, distances, alike, strict=True)
             ]
         if pictures is None:
             return verdicts

@@ -110,13 +110,13 @@ class Gallery:
         """Give the distance of embeddings (n, d) from the training images, shape (n,)."""
         return kth_distance(self.space.place(X), self.places)
 
-    def unlike(self, distance: float) -> str | None:
-        """Say that an image at this distance is unlike the training images; None if it is not."""
+    def unlike(self, distance: float) -> tuple[str, ...]:
+        """Say that an image at this distance is unlike the training images; nothing if it isn't."""
         if self.limit is None or not distance > self.limit:
-            return None
+            return ()
         return (
             "The picture is unlike the images that the classifier learnt from (distance "
-            f"{distance:.2f}, beyond {1 - self.alpha:.0%} of them)."
+            f"{distance:.2f}, beyond {1 - self.alpha:.0%} of them).",
         )
 
     def label_of(self, sha256: str) -> str | None:

@@ -61,6 +61,9 @@ class Verdict:
     inputs : dict of str to (float or str), optional
         Age, sex and site as far as they were used beside the image; then probability and threshold
         are those of the bundle's fusion.
+    distance : float, optional
+        How far the image lies from the training images, as of `models.gallery.Gallery.distance`,
+        where the bundle keeps them.
     known : str, optional
         Says that the very same image is among those that were trained on.
     similar : tuple of Similar
@@ -79,6 +82,7 @@ class Verdict:
     warnings: tuple[str, ...] = ()
     classes: dict[str, float] | None = None
     inputs: dict[str, Any] | None = None
+    distance: float | None = None
     known: str | None = None
     similar: tuple[Similar, ...] = ()
     # The API's schema is made of these fields and knows no arrays: what it sends is `as_dict`.
@@ -99,12 +103,9 @@ class Verdict:
                 "score": self.evidence.score,
                 "effect": self.evidence.effect.tolist(),
             }
-        if self.known is None:
-            del values["known"]
-        if self.inputs is None:
-            del values["inputs"]
-        if self.classes is None:
-            del values["classes"]
+        for name in ("known", "inputs", "classes", "distance"):
+            if values[name] is None:
+                del values[name]
         return values
 
 

@@ -154,10 +154,6 @@ class Served:
         ]
         for case in cases:
             self._metrics.note(case.verdict if isinstance(case, Case) else case)
-        if rows and self.bundle.gallery is not None:
-            heads_are_given = self.bundle.spec.combine(np.stack(rows))
-            for distance in self.bundle.gallery.distance(heads_are_given):
-                self._metrics.distance.observe(float(distance))
         return cases
 
     def embed(

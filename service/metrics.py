@@ -133,6 +133,9 @@ class Metrics:
             return
         self.images.labels(decision).inc()
         self.probability.observe(getattr(result, "probability", 0.0))
+        distance = getattr(result, "distance", None)
+        if distance is not None:
+            self.distance.observe(distance)
 
     def serving(self, bundle: Bundle, created: float) -> None:
         """Say which bundle is served, and how often its head flagged at its making."""

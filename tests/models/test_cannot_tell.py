@@ -94,6 +94,10 @@ def test_a_training_image_is_known_and_its_nearest_case(classifier: Classifier) 
     assert known.known.startswith("This image is in the training set")
     assert known.similar[0].label in known.known
     assert known.similar[0].distance == pytest.approx(0, abs=5e-3)
+    # To the fifth nearest: of a training image the first is itself.
+    assert known.distance is not None
+    assert 0 < known.distance < 1
+    assert new.as_dict()["distance"] == new.distance
     assert new.known is None
     assert len(new.similar) == 3
     assert "known" not in new.as_dict()

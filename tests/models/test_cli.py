@@ -68,7 +68,7 @@ def test_json_is_what_the_api_gives(bundle: Path, images: Path) -> None:
     good, bad = json.loads(done.stdout.split("error: ")[0])["results"]
     assert set(good) == {
         "filename", "label", "probability", "threshold", "decision", "flagged", "reasons",
-        "warnings",
+        "warnings", "distance",
     }  # fmt: skip
     assert good["decision"] in {"suspicious", "not suspicious"}
     assert set(bad) == {"filename", "error"}
@@ -84,6 +84,7 @@ def test_csv_has_a_line_for_every_image(bundle: Path, images: Path) -> None:
         "a.JPG", "b.jpg", "c, d.jpg", "gone.jpg",
     ]  # fmt: skip
     assert all(0 <= float(row["probability"]) <= 1 for row in rows[:3])
+    assert all(row["inputs"] == "" for row in rows)
     assert rows[3]["error"].startswith("unreadable: ")
     assert rows[3]["decision"] == ""
 

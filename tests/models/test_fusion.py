@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 from collections.abc import Callable
@@ -342,6 +344,8 @@ def test_the_command_takes_age_and_sex(folder: Path, tmp_path: Path) -> None:
     done = classify("--age", "71", "--sex", "f", "--json")
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["results"][0]["inputs"] == {"age": 71.0, "sex": "female"}
+    (row,) = csv.DictReader(io.StringIO(classify("--age", "71", "--sex", "f", "--csv").stdout))
+    assert row["inputs"] == "age=71.0; sex=female"
     assert "; with age 71, sex female" in classify("--age", "71", "--sex", "f").stdout
     told = classify("--site", "back")
     assert "The site was not used: beside the image this bundle takes age and sex." in told.stderr

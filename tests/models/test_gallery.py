@@ -86,16 +86,15 @@ def test_the_same_image_is_known(tmp_path: Path) -> None:
 def test_too_few_images_call_nothing_unlike(tmp_path: Path) -> None:
     gallery = read_gallery(written(tmp_path, with_images(tmp_path / "images")), SMALL)
     assert gallery.limit is None
-    assert gallery.unlike(2.0) is None
+    assert gallery.unlike(2.0) == ()
 
 
 def test_the_limit_is_kept_and_told(tmp_path: Path) -> None:
     features = cluster_features(200)
     gallery = read_gallery(written(tmp_path, features), SMALL)
     assert gallery.limit is not None
-    assert gallery.unlike(gallery.limit) is None
-    told = gallery.unlike(gallery.limit + 0.5)
-    assert told is not None
+    assert gallery.unlike(gallery.limit) == ()
+    (told,) = gallery.unlike(gallery.limit + 0.5)
     assert "beyond 99% of them" in told
 
 
