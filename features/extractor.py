@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +51,7 @@ class Look:
 
 
 class Extractor:
-    """A frozen network that is ready to run.
+    """A frozen network that is ready to run; may be shared between threads.
 
     Parameters
     ----------
@@ -68,6 +69,7 @@ class Extractor:
         self.weights_path = weights_path
         self._load = load
         self._engines: dict[int, Engine] = {}
+        self._loading = threading.Lock()
         self._views = spec.looks
         self._frames = spec.frames
 
@@ -134,9 +136,10 @@ class Extractor:
         WeightsError
             If the weights don't fit the network.
         """
-        for frame in self._frames:
-            if frame.size not in self._engines:
-                self._engines[frame.size] = self._load(frame.size)
+        with self._loading:
+            for frame in self._frames:
+                if frame.size not in self._engines:
+                    self._engines[frame.size] = self._load(frame.size)
         return self._engines[self._frames[0].size]
 
     def _by_frame(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -31,8 +30,7 @@ _BATCH: Final = 16
 class Classifier:
     """A bundle and its extractor, ready to judge images.
 
-    May be shared between threads: images are decoded in the threads that ask, and the network
-    runs for one of them at a time.
+    May be shared between threads.
 
     Parameters
     ----------
@@ -49,7 +47,6 @@ class Classifier:
         _require_same(bundle, extractor)
         self.bundle = bundle
         self._extractor = extractor
-        self._running = threading.Lock()
         self.warnings = tuple(MARKS[mark] for mark in bundle.marks)
 
     @classmethod
@@ -229,8 +226,12 @@ class Classifier:
         """
         if not images:
             return np.empty((0, self.bundle.spec.width), np.float32)
-        with self._running:
-            return self._extractor.embed(*map(np.stack, zip(*images, strict=True)))
+        return self._extractor.embed(*map(np.stack, zip(*images, strict=True)))
+
+    @property
+    def lanes(self) -> int:
+        """How many threads the network serves at the same time, each with an image of its own."""
+        return self._extractor.prepare().lanes
 
     def judge(
         self,
@@ -318,8 +319,7 @@ class Classifier:
         """
         spec = self.bundle.spec
         decoded = decode(source, *spec.frames, max_pixels=max_pixels)
-        with self._running:
-            looks = self._extractor.look(*(pixels[np.newaxis] for pixels in decoded.frames))
+        looks = self._extractor.look(*(pixels[np.newaxis] for pixels in decoded.frames))
         return explain(spec, looks, self.bundle.score, decoded.boxes)
 
     def with_bundle(self, bundle: Bundle) -> Classifier:
@@ -330,9 +330,7 @@ class Classifier:
         BundleRefused
             If it needs others.
         """
-        other = Classifier(bundle, self._extractor)
-        other._running = self._running
-        return other
+        return Classifier(bundle, self._extractor)
 
     def _verdict(
         self,

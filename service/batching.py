@@ -1,4 +1,4 @@
-"""Gather what waits: requests that arrive together share one call instead of queueing for it."""
+"""Hand what waits to the network: first come, first served, and together where that is quicker."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from features.errors import LesionError
 
@@ -20,37 +20,55 @@ class TooLate(LesionError):
     """A request whose turn did not come in the time that it may wait."""
 
 
-class _Job(Generic[Item, Result]):
-    def __init__(self, items: Sequence[Item]) -> None:
-        self.items = items
-        self.results: list[Result] | None = None
+class _Job(Generic[Result]):
+    """A request: as many results as it has items, when all of them are there."""
+
+    def __init__(self, count: int) -> None:
+        self.results: dict[int, Result] = {}
         self.done = threading.Event()
         self.given_up = False
+        self._left = count
+        self._counting = threading.Lock()
+
+    def tick(self) -> None:
+        """One item less to wait for, whatever became of it."""
+        with self._counting:
+            self._left -= 1
+            if not self._left:
+                self.done.set()
+
+
+class _Waiting(NamedTuple, Generic[Item, Result]):
+    item: Item
+    place: int
+    job: _Job[Result]
 
 
 class Batcher(Generic[Item, Result]):
-    """Call `work`, which is quicker per item the more it gets, from many threads.
-
-    One thread does the work, so `work` is never entered twice at the same time.
+    """Call `work` from a few threads of its own for items that come from many.
 
     Parameters
     ----------
     work : callable
         Takes a list of items, gives as many results in the same order.
     largest : int
-        Stop gathering when a call has this many items; a single request may bring more.
+        Items of a call at most: 1, unless `work` is quicker per item the more it gets.
+    calls : int
+        How many calls of `work` are made at the same time.
     """
 
-    def __init__(self, work: Callable[[list[Item]], Sequence[Result]], *, largest: int) -> None:
+    def __init__(
+        self, work: Callable[[list[Item]], Sequence[Result]], *, largest: int, calls: int = 1
+    ) -> None:
         self._work = work
         self._largest = largest
-        self._waiting: deque[_Job[Item, Result]] = deque()
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="batch")
+        self._waiting: deque[_Waiting[Item, Result]] = deque()
+        self._workers = ThreadPoolExecutor(calls, thread_name_prefix="batch")
 
     @property
     def waiting(self) -> int:
         """Items that no call has taken yet."""
-        return sum(len(job.items) for job in tuple(self._waiting))
+        return len(self._waiting)
 
     def __call__(self, items: Sequence[Item], seconds: float | None = None) -> list[Result]:
         """Give the results of `items`; blocks until they are there.
@@ -69,31 +87,37 @@ class Batcher(Generic[Item, Result]):
             What `work` raised on these items alone: a call that failed with the items of several
             requests is repeated for each of them, so that none fails for another's sake.
         """
-        job: _Job[Item, Result] = _Job(items)
-        self._waiting.append(job)
-        self._worker.submit(self._work_off)
+        if not items:
+            return []
+        job: _Job[Result] = _Job(len(items))
+        self._waiting.extend(_Waiting(item, place, job) for place, item in enumerate(items))
+        for _ in items:
+            self._workers.submit(self._work_off)
         if not job.done.wait(seconds):
             job.given_up = True
             raise TooLate(
                 f"The request waited {seconds:g} seconds for its turn, others came first: "
                 "send it again"
             )
-        if job.results is None:
-            return list(self._worker.submit(self._work, list(items)).result())
-        return job.results
+        if len(job.results) < len(items):
+            return list(self._workers.submit(self._work, list(items)).result())
+        return [job.results[place] for place in range(len(items))]
 
     def _work_off(self) -> None:
-        jobs: list[_Job[Item, Result]] = []
-        while self._waiting and sum(len(job.items) for job in jobs) < self._largest:
-            job = self._waiting.popleft()
-            if not job.given_up:
-                jobs.append(job)
-        if not jobs:
+        taken: list[_Waiting[Item, Result]] = []
+        while len(taken) < self._largest:
+            try:
+                first = self._waiting.popleft()
+            except IndexError:
+                break
+            if not first.job.given_up:
+                taken.append(first)
+        if not taken:
             return
         try:
-            results = iter(self._work([item for job in jobs for item in job.items]))
-            for job in jobs:
-                job.results = [next(results) for _ in job.items]
+            results = self._work([each.item for each in taken])
+            for each, result in zip(taken, results, strict=True):
+                each.job.results[each.place] = result
         finally:
-            for job in jobs:
-                job.done.set()
+            for each in taken:
+                each.job.tick()

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Busy", "Case", "LoadedClassifier", "NotReady", "ReloadRunning", "Served"]
 
-# Past this a pass of the network on a CPU takes longer without doing more images per second.
+# Of a network that runs for one thread at a time: past this a pass takes longer without doing more
+# images per second.
 LARGEST_PASS: Final = 16
 
 logger = logging.getLogger(__name__)
@@ -85,8 +86,9 @@ class Served:
         self.classifier = classifier
         self._settings = settings
         self._metrics = metrics
+        lanes = classifier.lanes
         self._embed: Batcher[Any, npt.NDArray[np.float32]] = Batcher(
-            self._run, largest=LARGEST_PASS
+            self._run, largest=LARGEST_PASS if lanes == 1 else 1, calls=lanes
         )
 
     @property
@@ -376,5 +378,6 @@ class LoadedClassifier:
             np.full((frame.size, frame.size, 3), 128, np.uint8)
             for frame in classifier.bundle.spec.frames
         )
-        classifier.judge(["warm-up"] * 2, classifier.embed([blank, blank]))
+        several = max(2, classifier.lanes)
+        classifier.judge(["warm-up"] * several, classifier.embed([blank] * several))
         return Served(classifier, self._settings, self.metrics)

@@ -59,7 +59,7 @@ OPTIONS: Final = (
         default=32,
         show_default=True,
         type=click.IntRange(1, 256),
-        help="Requests worked on at the same time, sharing passes of the network; more get a 503.",
+        help="Requests worked on at the same time; more get a 503.",
     ),
     _option(
         "max-upload-mb",

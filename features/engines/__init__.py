@@ -46,11 +46,14 @@ class Engine(Protocol):
         How many images to give at once, for speed.
     fixed_batch : bool
         Whether an embedding depends in its last digits on how many images are given at once.
+    lanes : int
+        How many threads it serves at the same time, each with an image of its own.
     """
 
     name: str
     batch: int
     fixed_batch: bool
+    lanes: int
 
     def run(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Embed a batch: uint8 (n, size, size, 3) to float32 (n, d)."""
@@ -152,9 +155,13 @@ def load_converted(path: Path, precision: str, input_size: int, *, serving: bool
     serving : bool, optional
         Answer one image soon rather than many fast.
     """
+    if serving:
+        from features.engines.serving import ServingEngine
+
+        return ServingEngine(path, precision, input_size)
     from features.engines.openvino import OpenVinoEngine
 
-    return OpenVinoEngine(path, precision, input_size, serving=serving)
+    return OpenVinoEngine(path, precision, input_size)
 
 
 def has_openvino() -> bool:

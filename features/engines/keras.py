@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from typing import Any, Final
 
@@ -32,6 +33,7 @@ class KerasEngine:
     """
 
     fixed_batch = True
+    lanes = 1
 
     def __init__(self, source: Source, input_size: int, precision: str = "fp32") -> None:
         keras = import_keras()
@@ -41,6 +43,7 @@ class KerasEngine:
             self._with_maps = build_network(source, input_size)
         finally:
             keras.config.set_dtype_policy(before)
+        self._running = threading.Lock()
         self._model = keras.Model(self._with_maps.input, self._with_maps.outputs[0])
         device = accelerator()
         self.name = f"Keras ({keras.backend.backend()}) on {device or 'the CPU'}"
@@ -50,13 +53,15 @@ class KerasEngine:
         """Embed a batch: uint8 (n, size, size, 3) to float32 (n, d)."""
         if not len(pixels):
             return np.empty((0, self._model.output_shape[-1]), np.float32)
-        return np.asarray(self._model.predict_on_batch(pixels), dtype=np.float32)
+        with self._running:
+            return np.asarray(self._model.predict_on_batch(pixels), dtype=np.float32)
 
     def run_with_maps(
         self, pixels: npt.NDArray[np.uint8]
     ) -> tuple[npt.NDArray[np.float32], list[npt.NDArray[np.float32]]]:
         """Embed a batch as `run` does, and give each layer's maps (n, height, width, channels)."""
-        embeddings, *maps = self._with_maps.predict_on_batch(pixels)
+        with self._running:
+            embeddings, *maps = self._with_maps.predict_on_batch(pixels)
         return np.asarray(embeddings, np.float32), [np.asarray(each, np.float32) for each in maps]
 
     def _fastest_batch(self, size: int) -> int:

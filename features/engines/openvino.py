@@ -1,10 +1,15 @@
-"""The fast engine on CPUs: the network as OpenVINO compiled it for this machine."""
+"""The fast engine on CPUs: the network as OpenVINO compiled it for this machine.
+
+`features.engines.serving` is the same for images that come one by one.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,15 +18,13 @@ import numpy.typing as npt
 
 from features.errors import ExtractorError
 
-__all__ = ["OpenVinoEngine", "import_openvino"]
+__all__ = ["OpenVinoEngine", "OpenVinoNetwork", "import_openvino", "look"]
 
 _BATCH: Final = 64
 
 
-class OpenVinoEngine:
-    """Runs a converted network, one image per pass.
-
-    May be shared between threads.
+class OpenVinoNetwork:
+    """A converted network, to be compiled in one way or several.
 
     Parameters
     ----------
@@ -31,8 +34,75 @@ class OpenVinoEngine:
         ``"fp32"``, ``"bf16"`` or one that begins with ``"int8"``.
     input_size : int
         Side of the square input in pixels.
-    serving : bool, optional
-        Spread each image over all cores to answer it soon, rather than one image to each core.
+
+    Raises
+    ------
+    ExtractorError
+        If this CPU can't compute in that precision, or the network can't be read.
+    """
+
+    def __init__(self, path: Path, precision: str, input_size: int) -> None:
+        self._openvino = import_openvino()
+        self._core = self._openvino.Core()
+        self._path, self._bf16 = path, precision == "bf16"
+        self.cores = _cores()
+        self.name = (
+            f"OpenVINO {self._openvino.__version__.split('-')[0]} on the CPU, {self.cores} cores"
+        )
+        if self._bf16 and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            raise ExtractorError(
+                "this CPU can't compute in bf16, and other numbers would be compared with those "
+                "that were: extract with --precision fp32, here or there"
+            )
+        with self._explained():
+            self._model = self._core.read_model(path)
+            self._model.reshape([1, input_size, input_size, 3])
+
+    def compile(self, streams: int, *, maps: bool) -> Any:
+        """Make it ready to run one image in each of so many streams at the same time.
+
+        Parameters
+        ----------
+        streams : int
+            They share the cores out among themselves.
+        maps : bool
+            Whether the layers' maps come out beside the embeddings; layers that are read off so
+            can't be fused with what follows them.
+        """
+        # Pinned threads would stand in the way of those that decode images.
+        options = {
+            "INFERENCE_PRECISION_HINT": "bf16" if self._bf16 else "f32",
+            "EXECUTION_MODE_HINT": "PERFORMANCE" if self._bf16 else "ACCURACY",
+            "NUM_STREAMS": streams,
+            "INFERENCE_NUM_THREADS": self.cores,
+            "ENABLE_CPU_PINNING": False,
+        }
+        model = self._model
+        with self._explained():
+            if not maps:
+                model = self._openvino.Model([model.output(0)], model.get_parameters())
+            return self._core.compile_model(model, "CPU", options)
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except RuntimeError as error:
+            raise ExtractorError(
+                f"the converted network {self._path} can't be run "
+                f"({str(error).splitlines()[0]}): delete it, it is made again"
+            ) from error
+
+
+class OpenVinoEngine:
+    """Runs a converted network on many images, one image to each core.
+
+    May be shared between threads.
+
+    Parameters
+    ----------
+    path, precision, input_size
+        As for `OpenVinoNetwork`.
 
     Raises
     ------
@@ -42,48 +112,14 @@ class OpenVinoEngine:
 
     fixed_batch = False
     batch = _BATCH
+    lanes = 1
 
-    def __init__(
-        self, path: Path, precision: str, input_size: int, *, serving: bool = False
-    ) -> None:
-        openvino = import_openvino()
-        core = openvino.Core()
-        if precision == "bf16" and "BF16" not in core.get_property(
-            "CPU", "OPTIMIZATION_CAPABILITIES"
-        ):
-            raise ExtractorError(
-                "this CPU can't compute in bf16, and other numbers would be compared with those "
-                "that were: extract with --precision fp32, here or there"
-            )
-        cores = _cores()
-        streams = 1 if serving else cores
-        # Pinned threads would stand in the way of those that decode images.
-        options = {
-            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
-            "EXECUTION_MODE_HINT": "PERFORMANCE" if precision == "bf16" else "ACCURACY",
-            "NUM_STREAMS": streams,
-            "INFERENCE_NUM_THREADS": cores,
-            "ENABLE_CPU_PINNING": False,
-        }
-        try:
-            model = core.read_model(path)
-            model.reshape([1, input_size, input_size, 3])
-            if not serving:
-                # Layers that are read off as maps can't be fused with what follows them.
-                model = openvino.Model([model.output(0)], model.get_parameters())
-            compiled = core.compile_model(model, "CPU", options)
-        except RuntimeError as error:
-            raise ExtractorError(
-                f"the converted network {path} can't be run ({str(error).splitlines()[0]}): "
-                "delete it, it is made again"
-            ) from error
-        self.name = f"OpenVINO {openvino.__version__.split('-')[0]} on the CPU, {cores} cores"
+    def __init__(self, path: Path, precision: str, input_size: int) -> None:
+        self._network = OpenVinoNetwork(path, precision, input_size)
+        self.name = self._network.name
+        compiled = self._network.compile(self._network.cores, maps=False)
         self._dim = compiled.output(0).partial_shape[1].get_length()
-        self._reload = (
-            None if serving else lambda: OpenVinoEngine(path, precision, input_size, serving=True)
-        )
-        self._looking = compiled.create_infer_request()
-        self._queue = openvino.AsyncInferQueue(compiled, max(2, streams))
+        self._queue = import_openvino().AsyncInferQueue(compiled, max(2, self._network.cores))
         self._queue.set_callback(_keep)
         self._running = threading.Lock()
 
@@ -100,15 +136,20 @@ class OpenVinoEngine:
         self, pixels: npt.NDArray[np.uint8]
     ) -> tuple[npt.NDArray[np.float32], list[npt.NDArray[np.float32]]]:
         """Embed a batch as `run` does, and give each layer's maps (n, height, width, channels)."""
-        if self._reload is not None:
-            return self._reload().run_with_maps(pixels)
-        found = []
-        with self._running:
-            for image in pixels:
-                self._looking.infer(image[np.newaxis])
-                found.append([tensor.data[0].copy() for tensor in self._looking.output_tensors])
-        embeddings, *maps = (np.stack(each) for each in zip(*found, strict=True))
-        return embeddings, maps
+        request = self._network.compile(1, maps=True).create_infer_request()
+        return look(request, pixels)
+
+
+def look(
+    request: Any, pixels: npt.NDArray[np.uint8]
+) -> tuple[npt.NDArray[np.float32], list[npt.NDArray[np.float32]]]:
+    """Run images one after the other, and give embeddings and maps."""
+    found = []
+    for image in pixels:
+        request.infer(image[np.newaxis])
+        found.append([tensor.data[0].copy() for tensor in request.output_tensors])
+    embeddings, *maps = (np.stack(each) for each in zip(*found, strict=True))
+    return embeddings, maps
 
 
 def import_openvino() -> Any:

@@ -4,7 +4,9 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from features.engines import Plan, has_matrix_units, load_engine, plan_engine
 from features.engines.converted import converted_network
 from features.engines.keras import KerasEngine
 from features.engines.openvino import OpenVinoEngine
+from features.engines.serving import Cores, ServingEngine
 from features.errors import ExtractorError
 from features.extractor import load_extractor
 from features.images import load_pixels
@@ -64,8 +67,9 @@ def cosine(one: np.ndarray, other: np.ndarray) -> np.ndarray:
 def test_openvino_in_fp32_gives_the_numbers_of_keras(
     pixels: np.ndarray, reference: np.ndarray, converted: Path, serving: bool
 ) -> None:
-    engine = OpenVinoEngine(converted, "fp32", 75, serving=serving)
+    engine = (ServingEngine if serving else OpenVinoEngine)(converted, "fp32", 75)
     assert distance(engine.run(pixels), reference) < 1e-4
+    assert distance(engine.run(pixels[:1]), reference[:1]) < 1e-4
     assert engine.run(pixels[:0]).shape == (0, 2048)
 
 
@@ -88,10 +92,14 @@ def test_an_embedding_does_not_depend_on_its_neighbours(
     np.testing.assert_array_equal(engine.run(pixels[5:6]), together[5:6])
 
 
+@pytest.mark.parametrize("kind", [OpenVinoEngine, ServingEngine])
 def test_an_engine_may_be_shared_between_threads(
-    pixels: np.ndarray, reference: np.ndarray, converted: Path
+    pixels: np.ndarray,
+    reference: np.ndarray,
+    converted: Path,
+    kind: type[OpenVinoEngine | ServingEngine],
 ) -> None:
-    engine = OpenVinoEngine(converted, "fp32", 75)
+    engine = kind(converted, "fp32", 75)
     found: dict[int, np.ndarray] = {}
     threads = [
         threading.Thread(target=lambda n=n: found.update({n: engine.run(pixels[n : n + 9])}))
@@ -103,6 +111,42 @@ def test_an_engine_may_be_shared_between_threads(
         thread.join()
     for start, embeddings in found.items():
         assert distance(embeddings, reference[start : start + 9]) < 1e-4
+
+
+def test_images_that_come_one_by_one_are_served_beside_maps(
+    pixels: np.ndarray, reference: np.ndarray, converted: Path
+) -> None:
+    engine = ServingEngine(converted, "fp32", 75)
+    with ThreadPoolExecutor(8) as askers:
+        found = [askers.submit(engine.run, pixels[n : n + 1]) for n in range(40)]
+        looks = [askers.submit(engine.run_with_maps, pixels[n : n + 2]) for n in range(5)]
+        for n, one in enumerate(found):
+            assert distance(one.result(60), reference[n : n + 1]) < 1e-4
+        for n, one in enumerate(looks):
+            embeddings, maps = one.result(60)
+            assert distance(embeddings, reference[n : n + 2]) < 1e-4
+            np.testing.assert_allclose(maps[0].mean(axis=(1, 2)), embeddings, rtol=1e-3, atol=1e-4)
+
+
+def test_who_is_alone_has_all_cores_and_who_wants_all_is_not_passed_over() -> None:
+    cores = Cores(2)
+    with cores.some() as all_of_them:
+        assert all_of_them
+    order: list[str] = []
+
+    def ask(name: str, *, every: bool = False) -> None:
+        order.append(f"{name} asks")
+        with cores.every() if every else cores.some():
+            order.append(f"{name} has")
+
+    with ThreadPoolExecutor(3) as askers, cores.every():
+        for name in ("first", "all", "last"):
+            askers.submit(ask, name, every=name == "all")
+            while f"{name} asks" not in order:
+                time.sleep(0.001)
+            time.sleep(0.05)
+        assert not any(entry.endswith("has") for entry in order)
+    assert order.index("first has") < order.index("all has") < order.index("last has")
 
 
 def test_bf16_points_the_same_way(

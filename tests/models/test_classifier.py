@@ -151,7 +151,7 @@ def test_marks_stand_beside_every_verdict(classifier: Classifier) -> None:
     assert found.as_dict()["warnings"] == list(found.warnings)
     assert list(found.as_dict()) == [
         "filename", "label", "probability", "threshold", "decision", "flagged", "reasons",
-        "warnings",
+        "warnings", "distance",
     ]  # fmt: skip
 
 
