@@ -125,16 +125,19 @@ def _hints(planes: Floats, brightest: Floats, luma: Floats) -> tuple[str, ...]:
 
 
 def _patch(planes: Floats, brightest: Floats, lit: npt.NDArray[np.bool_]) -> float:
-    """Give the share of the largest area that is far bluer or greener than the rest."""
+    """Give the share of the largest area that is far bluer, greener or yellower than the rest."""
     red, green, blue = planes
     vivid = (brightest - planes.min(axis=0) > 45) & lit
-    bluer, greener = blue - red, green - red
+    bluer, greener, yellower = blue - red, green - red, np.minimum(red, green) - blue
     # Every second row and column is enough for a median.
     some = (slice(None, None, 2), slice(None, None, 2))
     usual = lit[some] if lit[some].any() else np.ones_like(lit[some])
     blues = (bluer > np.median(bluer[some][usual]) + 45) & (bluer > 10)
     greens = (greener > np.median(greener[some][usual]) + 35) & (greener > 10)
-    areas = np.bincount(ndimage.label((blues | greens) & vivid)[0].ravel())[1:]
+    # Stickers beside the lesion; what is browner than these is often the lesion.
+    yellows = (yellower > np.median(yellower[some][usual]) + 60) & (yellower > 80)
+    yellows &= np.abs(greener) < 80
+    areas = np.bincount(ndimage.label((blues | greens | yellows) & vivid)[0].ravel())[1:]
     return float(areas.max(initial=0)) / lit.size
 
 

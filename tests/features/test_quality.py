@@ -61,10 +61,18 @@ def test_a_small_original_is_named_with_its_size(width: int, height: int, small:
     assert not small or f"{width} x {height} pixels" in faults[0]
 
 
-def test_a_coloured_patch_and_hair_are_hinted_at() -> None:
+@pytest.mark.parametrize(
+    "colour",
+    [(20, 110, 210), (60, 190, 190), (30, 150, 60), (235, 220, 40), (240, 175, 70), (90, 40, 160)],
+)
+def test_a_coloured_patch_is_hinted_at(colour: tuple[int, int, int]) -> None:
     patched = skin()
-    ImageDraw.Draw(patched).ellipse((230, 20, 320, 120), fill=(20, 110, 210))
+    ImageDraw.Draw(patched).ellipse((230, 20, 320, 120), fill=colour)
     assert ["patch" in hint for hint in checked(patched).hints] == [True]
+    assert not checked(patched).faults
+
+
+def test_dense_hair_is_hinted_at() -> None:
     hairy = skin()
     for at in range(5, 299, 12):
         ImageDraw.Draw(hairy).line((at, 0, at + 30, 299), fill=(40, 25, 20), width=3)

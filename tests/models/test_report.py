@@ -227,7 +227,7 @@ def test_zone_tests_and_subgroups_are_shown() -> None:
     html = report(replace(comparison, subgroups=tuple(rows)))
     text = " ".join(Page(html).text.split())
     zone = comparison.best.zone
-    assert f"From {zone.lower:.3f} to {zone.upper:.3f} the decision stands but is uncertain" in text
+    assert f"From {zone.lower:.3f} to {zone.upper:.3f} the verdict is cannot tell" in text
     assert "age: under 30 few" in text
     assert f"sex: {NASTY}" in text
     assert "<script" not in html
