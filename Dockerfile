@@ -1,4 +1,5 @@
 # docker build -t lesion-classifier .
+# With --build-arg TENSORFLOW=yes it also serves bundles that carry no network converted for CPUs.
 FROM python:3.12-slim-bookworm AS build
 WORKDIR /src
 RUN python -m venv /venv
@@ -7,7 +8,12 @@ COPY extract_features.py fit_classifier.py ./
 COPY features features
 COPY models models
 COPY service service
+ARG TENSORFLOW=no
+# Three quarters of the image would be TensorFlow and libraries for GPUs, which serving doesn't load.
 RUN /venv/bin/pip install --no-cache-dir -c constraints.txt '.[gunicorn]' \
+    && if [ "$TENSORFLOW" = no ]; then \
+        /venv/bin/pip uninstall --yes tensorflow keras libclang grpcio \
+            nvidia-nccl-cu12 nvidia-nccl-cu13; fi \
     && find /venv -name '__pycache__' -prune -exec rm -rf {} +
 
 FROM python:3.12-slim-bookworm

@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from features.errors import ExtractorError
 from features.networks import Source, build_network
 
 __all__ = ["KerasEngine", "accelerator", "import_keras"]
@@ -95,6 +96,12 @@ def import_keras() -> Any:
             with open(os.devnull, "wb") as nowhere:
                 os.dup2(nowhere.fileno(), 2)
             import keras
+        except ImportError as error:
+            raise ExtractorError(
+                f"this network has to be built by Keras, which is not installed here ({error}): "
+                "run `pip install tensorflow keras`, or make a bundle where OpenVINO is installed, "
+                "which carries the network as it was converted"
+            ) from error
         finally:
             os.dup2(terminal, 2)
             os.close(terminal)

@@ -209,6 +209,30 @@ def test_a_kept_conversion_is_run_without_keras(converted: Path, own_cache: Path
     assert done.returncode == 0, done.stderr
 
 
+def test_where_keras_is_missing_it_is_said(own_cache: Path, tmp_path: Path) -> None:
+    (tmp_path / "keras.py").write_text("raise ImportError('No module named keras')")
+    script = (
+        "from features.extractor import load_extractor\n"
+        "from features.errors import ExtractorError\n"
+        "try: load_extractor('inception_v3', 'untrained', input_size=76).prepare()\n"
+        "except ExtractorError as error: print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "LESION_CACHE": str(tmp_path / "cache"),
+            "PYTHONPATH": os.pathsep.join((str(tmp_path), str(ROOT))),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "has to be built by Keras, which is not installed here" in done.stdout
+
+
 def test_without_a_folder_to_keep_it_in_the_network_is_converted_all_the_same(
     tmp_path: Path, pixels: np.ndarray, reference: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
