@@ -187,6 +187,7 @@ def main(
             thumbnails=not no_thumbnails,
             gallery=not no_gallery,
             options=click.get_current_context().params,
+            reuse=not no_reuse,
         )
     except LesionError as error:
         sys.exit(f"error: {error}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ from sklearn.utils.extmath import randomized_svd
 from threadpoolctl import threadpool_limits
 
 from features.cache import Features, Items
+from models.kept import Kept, content_hash
 from models.selection import is_positive
 
 __all__ = ["EmbeddingMap", "embedding_map"]
@@ -25,6 +26,8 @@ _LARGEST: Final = 1_000
 _SMALLEST: Final = 60
 _COMPONENTS: Final = 50
 _PERPLEXITY: Final = 20
+# Raise it when the same embeddings would be laid out in another way.
+_WAY: Final = 1
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,7 @@ def embedding_map(
     leaking: Mapping[str, npt.NDArray[np.bool_]],
     *,
     seed: int = 0,
+    kept: Kept | None = None,
 ) -> EmbeddingMap | None:
     """Lay images out on a plane.
 
@@ -74,6 +78,8 @@ def embedding_map(
         By part; those that are missing have no leak.
     seed : int
         The same seed gives the same map.
+    kept : Kept, optional
+        Has maps of the same images from before, and gets this one.
 
     Returns
     -------
@@ -102,7 +108,13 @@ def embedding_map(
         features.embedded(items.take(part))
         for items, part in zip(images.values(), np.split(wanted, ends[:-1]), strict=True)
     ]
-    points, method = _lay_out(np.concatenate(embedded), seed)
+    X = np.concatenate(embedded)
+    if kept is None:
+        found = _lay_out(X, seed)
+    else:
+        what = {"map": _WAY, "data": content_hash(X), "seed": seed}
+        found = kept.made(what, lambda: _lay_out(X, seed))
+    points, method = found["points"], str(found["method"])
     return EmbeddingMap(
         [(float(x), float(y)) for x, y in points],
         truth[chosen].tolist(),
@@ -119,7 +131,7 @@ def _sample(leaks: npt.NDArray[np.bool_], seed: int) -> npt.NDArray[np.intp]:
     return np.sort(order[np.argsort(~leaks[order], kind="stable")][:_LARGEST])
 
 
-def _lay_out(X: npt.NDArray[np.float32], seed: int) -> tuple[Floats, str]:
+def _lay_out(X: npt.NDArray[np.float32], seed: int) -> Mapping[str, npt.NDArray[Any]]:
     spread = X.std(axis=0)
     standard = ((X - X.mean(axis=0)) / np.where(spread > 0, spread, 1)).astype(np.float64)
     # More threads than one cost more than they save here, and make the map depend on the machine.
@@ -128,12 +140,14 @@ def _lay_out(X: npt.NDArray[np.float32], seed: int) -> tuple[Floats, str]:
         left, sizes, _ = randomized_svd(standard, max(kept, 2), n_iter=2, random_state=seed)
         components = left * sizes
         if len(X) < _SMALLEST or not sizes[0] > 0:
-            return _scaled(components[:, :2]), "first two principal components"
+            method = "first two principal components"
+            return {"points": _scaled(components[:, :2]), "method": np.array(method)}
         start = components[:, :2] / components[:, 0].std() * 1e-4
         found = TSNE(
             init=start, perplexity=_PERPLEXITY, max_iter=500, angle=0.8, n_jobs=1, random_state=seed
         ).fit_transform(components)
-    return _scaled(found), f"t-SNE of {kept} principal components, perplexity {_PERPLEXITY}"
+    method = f"t-SNE of {kept} principal components, perplexity {_PERPLEXITY}"
+    return {"points": _scaled(found), "method": np.array(method)}
 
 
 def _scaled(points: npt.NDArray[np.floating]) -> Floats:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from features.errors import LesionError, UnreadableImage
 from features.guard import new_hdf5
 from features.images import load_pixels
 from models.familiarity import FALSE_ALARMS, Space, kth_distance, learn_limit, learn_space
+from models.kept import Kept, content_hash
 
 __all__ = ["GALLERY", "Gallery", "GalleryError", "Similar", "read_gallery", "write_gallery"]
 
@@ -44,7 +45,11 @@ _COLUMNS: Final = {
 # What h5py raises on a file that is not what it should be.
 _DAMAGE: Final = (OSError, LookupError, TypeError, ValueError, AttributeError, RuntimeError)
 
+# Raise it when something else would be learnt from the same embeddings.
+_LEARNING: Final = 1
+
 Floats = npt.NDArray[np.float32]
+Arrays = Mapping[str, npt.NDArray[Any]]
 
 
 class GalleryError(LesionError):
@@ -144,7 +149,13 @@ class Gallery:
 
 
 def write_gallery(
-    path: Path, features: Features, train: Items, *, thumbnails: bool = True, seed: int = 0
+    path: Path,
+    features: Features,
+    train: Items,
+    *,
+    thumbnails: bool = True,
+    seed: int = 0,
+    kept: Kept | None = None,
 ) -> None:
     """Keep training images for a bundle.
 
@@ -159,6 +170,8 @@ def write_gallery(
     thumbnails : bool
         Whether to keep small pictures of those whose files are where they were.
     seed : int
+    kept : Kept, optional
+        Has what was learnt from the same images before, and gets what is learnt now; no pictures.
 
     Raises
     ------
@@ -168,17 +181,23 @@ def write_gallery(
     shown = train.take(np.sort(order[:_SHOWN]))
     hidden = train.take(np.sort(order[_SHOWN:]))
     X = np.asarray(features.embedded(shown), np.float32)
-    space = learn_space(X, seed=seed)
     alone = np.char.add("alone ", np.arange(len(shown)).astype(str))
-    limit = learn_limit(X, np.where(shown.group == "", alone, shown.group), seed=seed)
+    groups = np.where(shown.group == "", alone, shown.group)
+    learnt: Arrays
+    if kept is None:
+        learnt = _learn(X, groups, seed)
+    else:
+        what = {"gallery": _LEARNING, "data": content_hash(X, groups), "seed": seed}
+        learnt = kept.made(what, lambda: _learn(X, groups, seed))
+    limit = float(learnt["limit"]) if np.isfinite(learnt["limit"]) else None
     pictures = _thumbnails(Path(features.images), shown) if thumbnails else [b""] * len(shown)
     names, label = np.unique(np.concatenate([shown.label, hidden.label]), return_inverse=True)
     about = {"labels": names.tolist(), "limit": limit, "alpha": FALSE_ALARMS}
     hashes = "".join([*shown.sha256.tolist(), *hidden.sha256.tolist()])
     columns: dict[str, Any] = {
         "about": np.frombuffer(json.dumps(about).encode(), np.uint8),
-        "axes": space.axes.astype(np.float16),
-        "places": space.place(X).astype(np.float16),
+        "axes": learnt["axes"].astype(np.float16),
+        "places": learnt["places"].astype(np.float16),
         "label": label.astype(np.uint16),
         "sha256": np.frombuffer(bytes.fromhex(hashes), np.uint8).reshape(-1, 32),
         "pictures": np.frombuffer(b"".join(pictures), np.uint8),
@@ -187,6 +206,15 @@ def write_gallery(
     with new_hdf5(path) as (file, _):
         for name, values in columns.items():
             file.create_dataset(name, data=values, track_times=False)
+
+
+def _learn(X: Floats, groups: npt.NDArray[Any], seed: int) -> Arrays:
+    space, limit = learn_space(X, seed=seed), learn_limit(X, groups, seed=seed)
+    return {
+        "axes": space.axes,
+        "places": space.place(X),
+        "limit": np.array(np.nan if limit is None else limit),
+    }
 
 
 def _thumbnails(folder: Path, items: Items) -> list[bytes]:

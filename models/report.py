@@ -16,6 +16,7 @@ from features.page import page_environment
 from models import plots
 from models.embedding_map import embedding_map
 from models.figure_rows import figures
+from models.kept import Kept
 from models.machine import machine, options_text
 from models.mistakes import find_mistakes
 from models.notices import NOT_A_DIAGNOSIS, SPLIT_TITLES
@@ -45,6 +46,7 @@ def render_report(
     versions: Mapping[str, Mapping[str, str]],
     thumbnails: bool = True,
     options: Mapping[str, Any] | None = None,
+    kept: Kept | None = None,
 ) -> str:
     """Write the report.
 
@@ -61,6 +63,8 @@ def render_report(
         Whether misjudged images are shown; the pictures are in the page then.
     options : mapping, optional
         Of the command that made the comparison, by parameter name.
+    kept : Kept, optional
+        As for `models.embedding_map.embedding_map`.
 
     Returns
     -------
@@ -79,6 +83,7 @@ def render_report(
         comparison.labels[1],
         {} if comparison.audit is None else comparison.audit.leaking,
         seed=comparison.seed,
+        kept=kept,
     )
     judged = {
         split: next(head.evaluations[split] for head in heads if split in head.evaluations)

@@ -20,6 +20,7 @@ from models.bundle import Bundle, load_bundle
 from models.fusion import dump_fusion
 from models.gallery import GALLERY, write_gallery
 from models.headfile import dump_head
+from models.kept import Kept
 from models.manifest import (
     BUNDLE_FORMAT,
     BUNDLE_VERSION,
@@ -85,6 +86,7 @@ def save_bundle(
     thumbnails: bool = True,
     gallery: bool = True,
     options: Mapping[str, Any] | None = None,
+    reuse: bool = False,
 ) -> Bundle:
     """Write the chosen head with all that is needed to serve and to judge it.
 
@@ -109,6 +111,9 @@ def save_bundle(
         images are known.
     options : mapping, optional
         Of the command that made the comparison, by parameter name; for the report.
+    reuse : bool
+        Whether what depends on the embeddings alone (map, and what is like what) is taken from the
+        user's cache folder, and kept there.
 
     Returns
     -------
@@ -123,6 +128,7 @@ def save_bundle(
     """
     require_free(folder, overwrite=overwrite)
     network = find_weights(features, weights)
+    kept = Kept() if reuse else None
     # A link is followed, so that what it points to is replaced rather than the link.
     target = Path(folder).resolve()
     try:
@@ -134,9 +140,14 @@ def save_bundle(
             staged.mkdir()
             if gallery and (train := comparison.images.get("train")) is not None:
                 write_gallery(
-                    staged / GALLERY, features, train, thumbnails=thumbnails, seed=comparison.seed
+                    staged / GALLERY,
+                    features,
+                    train,
+                    thumbnails=thumbnails,
+                    seed=comparison.seed,
+                    kept=kept,
                 )
-            _write(staged, comparison, features, network, thumbnails, options or {})
+            _write(staged, comparison, features, network, thumbnails, options or {}, kept)
             _require_same_scores(staged, comparison, features)
             require_free(folder, overwrite=overwrite)
             swap(staged, target, Path(aside) / "replaced")
@@ -155,6 +166,7 @@ def _write(
     network: Path | None,
     thumbnails: bool,
     options: Mapping[str, Any],
+    kept: Kept | None,
 ) -> None:
     # Serving a bundle needs no Jinja.
     from models.card import render_card
@@ -173,6 +185,7 @@ def _write(
         versions=versions,
         thumbnails=thumbnails,
         options=options,
+        kept=kept,
     )
     (folder / "report.html").write_text(report, encoding="utf-8")
     (folder / "MODEL_CARD.md").write_text(

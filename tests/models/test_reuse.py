@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from features.cache import Features
 from models.comparison import compare_heads
 from models.folds import Fold, make_folds
+from models.gallery import GALLERY
 from models.heads import HEADS, Head, score
+from models.kept import Kept
 from models.reuse import Reuse
+from models.saving import save_bundle
 from models.tuning import Tuned, tune
 from tests.models.clusters import clusters, features_of
+from tests.pictures import image_bytes
 
 X, Y = clusters(120, 20)
 HEAD = HEADS["logistic_regression"]
@@ -44,27 +51,29 @@ def searched(counting: Counting, reuse: Reuse, strengths: list[float], seed: int
 
 def test_a_second_search_computes_nothing_and_finds_the_same(tmp_path: Path) -> None:
     counting = Counting()
-    first = searched(counting, Reuse(folds_of(X), Y, folder=tmp_path), [0.01, 1.0])
+    first = searched(counting, Reuse(folds_of(X), Y, kept=Kept(folder=tmp_path)), [0.01, 1.0])
     assert len(counting.made) == 6
-    again = searched(counting, Reuse(folds_of(X), Y, folder=tmp_path), [0.01, 1.0])
+    again = searched(counting, Reuse(folds_of(X), Y, kept=Kept(folder=tmp_path)), [0.01, 1.0])
     assert len(counting.made) == 6
     np.testing.assert_array_equal(first.scores, again.scores)
     assert first.candidates == again.candidates
 
 
 def test_one_candidate_more_is_all_that_is_computed(tmp_path: Path) -> None:
-    counting, reuse = Counting(), Reuse(folds_of(X), Y, folder=tmp_path)
+    counting, reuse = Counting(), Reuse(folds_of(X), Y, kept=Kept(folder=tmp_path))
     searched(counting, reuse, [0.01, 1.0])
     counting.made.clear()
     more = searched(counting, reuse, [0.01, 0.1, 1.0])
     assert counting.made == [{"C": 0.1}] * 3
-    fresh = searched(Counting(), Reuse(folds_of(X), Y, folder=tmp_path / "new"), [0.01, 0.1, 1.0])
+    fresh = searched(
+        Counting(), Reuse(folds_of(X), Y, kept=Kept(folder=tmp_path / "new")), [0.01, 0.1, 1.0]
+    )
     assert more.candidates == fresh.candidates
 
 
 def test_other_data_labels_folds_seeds_and_settings_are_not_mixed_up(tmp_path: Path) -> None:
     scores = np.arange(120.0)
-    Reuse(folds_of(X), Y, folder=tmp_path).keep(HEAD, {"C": 1.0}, 0, scores)
+    Reuse(folds_of(X), Y, kept=Kept(folder=tmp_path)).keep(HEAD, {"C": 1.0}, 0, scores)
     altered = X.copy()
     altered[3, 4] += 1e-6
     for folds, y in (
@@ -72,8 +81,8 @@ def test_other_data_labels_folds_seeds_and_settings_are_not_mixed_up(tmp_path: P
         (folds_of(X), 1 - Y),
         (folds_of(X, seed=1), Y),
     ):
-        assert Reuse(folds, y, folder=tmp_path).recall(HEAD, {"C": 1.0}, 0) is None
-    same = Reuse(folds_of(X), Y, folder=tmp_path)
+        assert Reuse(folds, y, kept=Kept(folder=tmp_path)).recall(HEAD, {"C": 1.0}, 0) is None
+    same = Reuse(folds_of(X), Y, kept=Kept(folder=tmp_path))
     assert same.recall(HEAD, {"C": 2.0}, 0) is None
     assert same.recall(HEAD, {"C": 1.0}, 1) is None
     assert same.recall(HEADS["svm"], {"C": 1.0}, 0) is None
@@ -82,7 +91,7 @@ def test_other_data_labels_folds_seeds_and_settings_are_not_mixed_up(tmp_path: P
 
 @pytest.mark.parametrize("part", [0.0, 0.1, 0.5, 0.9, 0.999])
 def test_whatever_is_damaged_is_computed_again(tmp_path: Path, part: float) -> None:
-    reuse = Reuse(folds_of(X), Y, folder=tmp_path)
+    reuse = Reuse(folds_of(X), Y, kept=Kept(folder=tmp_path))
     reuse.keep(HEAD, {"C": 1.0}, 0, np.arange(120.0))
     (path,) = tmp_path.iterdir()
     data = bytearray(path.read_bytes())
@@ -96,7 +105,7 @@ def test_whatever_is_damaged_is_computed_again(tmp_path: Path, part: float) -> N
 
 
 def test_scores_of_something_else_under_the_same_name_are_refused(tmp_path: Path) -> None:
-    reuse = Reuse(folds_of(X), Y, folder=tmp_path)
+    reuse = Reuse(folds_of(X), Y, kept=Kept(folder=tmp_path))
     reuse.keep(HEAD, {"C": 1.0}, 0, np.arange(120.0))
     (first,) = tmp_path.iterdir()
     kept = first.read_bytes()
@@ -108,7 +117,7 @@ def test_scores_of_something_else_under_the_same_name_are_refused(tmp_path: Path
 
 
 def test_a_pickle_in_the_folder_is_not_opened(tmp_path: Path) -> None:
-    reuse = Reuse(folds_of(X), Y, folder=tmp_path)
+    reuse = Reuse(folds_of(X), Y, kept=Kept(folder=tmp_path))
     reuse.keep(HEAD, {"C": 1.0}, 0, np.arange(120.0))
     (path,) = tmp_path.iterdir()
     with path.open("wb") as file:
@@ -117,7 +126,7 @@ def test_a_pickle_in_the_folder_is_not_opened(tmp_path: Path) -> None:
 
 
 def test_the_folder_stays_below_its_limit_and_keeps_what_was_used_last(tmp_path: Path) -> None:
-    reuse = Reuse(folds_of(X), Y, folder=tmp_path, limit=5000)
+    reuse = Reuse(folds_of(X), Y, kept=Kept(folder=tmp_path, limit=5000))
     for place in range(20):
         reuse.keep(HEAD, {"C": float(place + 1)}, 0, np.arange(120.0))
         for age, path in enumerate(sorted(tmp_path.iterdir(), key=os.path.getmtime)):
@@ -129,14 +138,14 @@ def test_the_folder_stays_below_its_limit_and_keeps_what_was_used_last(tmp_path:
 
 def test_a_folder_that_cannot_be_made_is_done_without(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    reuse = Reuse(folds_of(X), Y, folder=tmp_path / "file" / "searches")
+    reuse = Reuse(folds_of(X), Y, kept=Kept(folder=tmp_path / "file" / "searches"))
     reuse.keep(HEAD, {"C": 1.0}, 0, np.arange(120.0))
     assert reuse.recall(HEAD, {"C": 1.0}, 0) is None
 
 
 def test_an_estimator_whose_code_may_have_changed_is_not_reused(tmp_path: Path) -> None:
     own = Head("own.Model", "Model", HEAD.candidates, HEAD.make, reusable=False)
-    reuse = Reuse(folds_of(X), Y, folder=tmp_path)
+    reuse = Reuse(folds_of(X), Y, kept=Kept(folder=tmp_path))
     reuse.keep(own, {"C": 1.0}, 0, np.arange(120.0))
     assert reuse.recall(own, {"C": 1.0}, 0) is None
     assert not list(tmp_path.iterdir())
@@ -160,3 +169,59 @@ def test_a_comparison_from_what_was_kept_is_the_same_in_every_digit(
             np.testing.assert_array_equal(
                 score(fresh.heads[name].estimator, X), score(other.heads[name].estimator, X)
             )
+
+
+def test_a_bundle_from_what_was_kept_is_the_same_and_no_picture_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LESION_CACHE", str(tmp_path / "cache"))
+    features = with_images(tmp_path / "images", features_of(*named_clusters()))
+    comparison = compare_heads(features, heads=["logistic_regression"], folds=3, jobs=1)
+    folders = [tmp_path / name for name in ("fresh", "filled", "again")]
+    save_bundle(folders[0], comparison, features)
+    save_bundle(folders[1], comparison, features, reuse=True)
+    kept = list((tmp_path / "cache" / "searches").iterdir())
+    names = sorted(sorted(np.load(path).files) for path in kept)
+    assert names == [["about", "axes", "limit", "places"], ["about", "method", "points"]]
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("computed again")
+
+    for name in ("models.gallery.learn_space", "models.embedding_map.randomized_svd"):
+        monkeypatch.setattr(name, never)
+    save_bundle(folders[2], comparison, features, reuse=True)
+    fresh, filled, again = ((folder / GALLERY).read_bytes() for folder in folders)
+    assert fresh == filled == again
+    assert b"\xff\xd8\xff" in fresh
+    # Another image among them, and all is computed anew.
+    fewer = replace(features, items=features.items.take(np.arange(len(features.items)) > 0))
+    with pytest.raises(AssertionError, match="computed again"):
+        save_bundle(
+            tmp_path / "other",
+            compare_heads(fewer, heads=["logistic_regression"], folds=3, jobs=1),
+            fewer,
+            reuse=True,
+        )
+
+
+def named_clusters() -> tuple[np.ndarray, np.ndarray]:
+    X, y = clusters(70, 20)
+    return X, np.where(y, "melanoma", "naevus")
+
+
+def with_images(folder: Path, features: Features) -> Features:
+    """Give every item a picture on the disk."""
+    folder.mkdir()
+    n, hashes = len(features.items), []
+    for row in range(n):
+        data = image_bytes(row, (60, 40))
+        (folder / f"{row}.jpg").write_bytes(data)
+        hashes.append(hashlib.sha256(data).hexdigest())
+    items = replace(
+        features.items,
+        sha256=np.array(hashes),
+        path=np.array([f"{row}.jpg" for row in range(n)]),
+        width=np.full(n, 60, np.int32),
+        height=np.full(n, 40, np.int32),
+    )
+    return replace(features, items=items, images=str(folder))
