@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import binomtest
 
+from models.figures import Interval
 from models.results import Evaluation, HeadResult, PairedTest
 from models.roc import compare_auc
 
@@ -127,20 +128,19 @@ def _calls(one: Evaluation, other: Evaluation) -> dict[str, tuple[int, int, floa
 
 
 def sentence(test: PairedTest) -> str:
-    """Say what a test found, for a person."""
-    figures = (
-        f"ROC AUCs differ by {test.auc.value:+.3f} (95 % interval {test.auc.low:+.3f} to "
-        f"{test.auc.high:+.3f}, paired DeLong, {_p(test.p_holm)} after Holm's correction)"
-    )
+    """Say what a test found, for a person; the difference is that of the better from the worse."""
+    first, second, auc = test.first, test.second, test.auc
+    if auc.value < 0 and test.told_apart:
+        first, second = second, first
+        auc = Interval(-auc.value, -auc.high, -auc.low)
     where = "cross-validated " if test.split == "cross-validation" else ""
-    if test.told_apart:
-        better, worse = (
-            (test.first, test.second) if test.auc.value > 0 else (test.second, test.first)
-        )
-        return f"{better} ranks these images better than {worse}: their {where}{figures}."
-    return (
-        f"{test.first} and {test.second} can't be told apart by these data: their {where}{figures}."
+    figures = (
+        f"{where}ROC AUCs differ by {auc.value:+.3f} (95 % interval {auc.low:+.3f} to "
+        f"{auc.high:+.3f}, paired DeLong, {_p(test.p_holm)} after Holm's correction)"
     )
+    if test.told_apart:
+        return f"{first} ranks these images better than {second}: their {figures}."
+    return f"{first} and {second} can't be told apart by these data: their {figures}."
 
 
 def _p(value: float) -> str:

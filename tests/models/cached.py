@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from features.cache import Features, Items
 from features.extractor import ExtractorSpec, load_extractor
+from tests.pictures import image_bytes
 
 SMALL = 24
 
@@ -58,3 +60,21 @@ def cluster_features(
         software={"python": "3.12"},
         **other,
     )
+
+
+def with_images(folder: Path, features: Features) -> Features:
+    """Put a picture of its own for every item into a folder."""
+    folder.mkdir()
+    n, hashes = len(features.items), []
+    for row in range(n):
+        data = image_bytes(row, (120, 60))
+        hashes.append(hashlib.sha256(data).hexdigest())
+        (folder / f"{row}.jpg").write_bytes(data)
+    items = replace(
+        features.items,
+        sha256=np.array(hashes),
+        path=np.array([f"{row}.jpg" for row in range(n)]),
+        width=np.full(n, 120, np.int32),
+        height=np.full(n, 60, np.int32),
+    )
+    return replace(features, items=items, images=str(folder))

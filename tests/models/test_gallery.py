@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -20,27 +19,15 @@ from models.comparison import compare_heads
 from models.gallery import GALLERY, GalleryError, read_gallery, write_gallery
 from models.manifest import seal
 from models.saving import save_bundle
-from tests.models.cached import SMALL, cluster_features
+from tests.models.cached import SMALL, cluster_features, with_images
 from tests.pictures import image_bytes
 
 
-def with_images(folder: Path, n: int = 12) -> Features:
+def pictured(folder: Path, n: int = 12) -> Features:
     """Features of images that are there, but for the last, which has changed since."""
-    features = cluster_features(n)
-    folder.mkdir()
-    hashes = []
-    for row in range(n):
-        data = image_bytes(row, (120, 60))
-        hashes.append(hashlib.sha256(data).hexdigest())
-        (folder / f"{row}.jpg").write_bytes(data if row < n - 1 else image_bytes(99))
-    items = replace(
-        features.items,
-        sha256=np.array(hashes),
-        path=np.array([f"{row}.jpg" for row in range(n)]),
-        width=np.full(n, 120, np.int32),
-        height=np.full(n, 60, np.int32),
-    )
-    return replace(features, items=items, images=str(folder))
+    features = with_images(folder, cluster_features(n))
+    (folder / f"{n - 1}.jpg").write_bytes(image_bytes(99))
+    return features
 
 
 def written(tmp_path: Path, features: Features, train: Items | None = None, **more: bool) -> bytes:
@@ -50,7 +37,7 @@ def written(tmp_path: Path, features: Features, train: Items | None = None, **mo
 
 
 def test_the_nearest_are_named_with_their_pictures(tmp_path: Path) -> None:
-    features = with_images(tmp_path / "images")
+    features = pictured(tmp_path / "images")
     gallery = read_gallery(written(tmp_path, features), SMALL)
     for at in (0, 5, 11):
         found = gallery.nearest(features.embeddings[at : at + 1], 3)[0]
@@ -71,20 +58,20 @@ def test_the_nearest_are_named_with_their_pictures(tmp_path: Path) -> None:
 
 
 def test_without_thumbnails(tmp_path: Path) -> None:
-    features = with_images(tmp_path / "images")
+    features = pictured(tmp_path / "images")
     gallery = read_gallery(written(tmp_path, features, thumbnails=False), SMALL)
     assert gallery.thumbnails == (None,) * 12
 
 
 def test_the_same_image_is_known(tmp_path: Path) -> None:
-    features = with_images(tmp_path / "images")
+    features = pictured(tmp_path / "images")
     gallery = read_gallery(written(tmp_path, features), SMALL)
     assert gallery.label_of(str(features.items.sha256[3])) == features.items.label[3]
     assert gallery.label_of("0" * 64) is None
 
 
 def test_too_few_images_call_nothing_unlike(tmp_path: Path) -> None:
-    gallery = read_gallery(written(tmp_path, with_images(tmp_path / "images")), SMALL)
+    gallery = read_gallery(written(tmp_path, pictured(tmp_path / "images")), SMALL)
     assert gallery.limit is None
     assert gallery.unlike(2.0) == ()
 
@@ -159,7 +146,7 @@ def outside(file: h5py.File) -> None:
     ],
 )
 def test_a_file_that_lies_is_refused(edit: Edit, reason: str, tmp_path: Path) -> None:
-    data = io.BytesIO(written(tmp_path, with_images(tmp_path / "images")))
+    data = io.BytesIO(written(tmp_path, pictured(tmp_path / "images")))
     with h5py.File(data, "r+") as file:
         edit(file)
     with pytest.raises(GalleryError, match=reason):
@@ -173,7 +160,7 @@ def test_something_else_is_refused(content: bytes) -> None:
 
 
 def test_pictures_that_are_no_jpegs_are_refused(tmp_path: Path) -> None:
-    data = io.BytesIO(written(tmp_path, with_images(tmp_path / "images")))
+    data = io.BytesIO(written(tmp_path, pictured(tmp_path / "images")))
     with h5py.File(data, "r+") as file:
         file["pictures"][:3] = np.frombuffer(b"<sv", np.uint8)
     with pytest.raises(GalleryError, match="not a JPEG"):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from models.evaluation import evaluate
+from models.figures import Interval
 from models.paired import as_rows, compare_all, holm, sentence
 from models.results import Evaluation
 from models.roc import compare_auc
@@ -53,8 +54,16 @@ def test_the_sentence_says_plainly_what_the_data_can_not_tell() -> None:
     assert "A and B can't be told apart by these data" in sentence(same[0])
     assert sentence(apart[0]).startswith("C ranks these images better than A: ")
     assert "p < 0.001 after Holm's correction" in sentence(apart[0])
-    turned = replace(apart[0], first="C", second="A", auc=replace(apart[0].auc, value=0.1))
-    assert sentence(turned).startswith("C ranks these images better than A: ")
+    # A difference is told from the better's side, whichever comes first in the table.
+    auc = apart[0].auc
+    assert auc.value < 0
+    assert (
+        f"differ by {-auc.value:+.3f} (95 % interval {-auc.high:+.3f} to {-auc.low:+.3f}, "
+        in sentence(apart[0])
+    )
+    there = Interval(-auc.value, -auc.high, -auc.low)
+    turned = replace(apart[0], first="C", second="A", auc=there)
+    assert sentence(turned) == sentence(apart[0])
     rows = as_rows([same[0], apart[0]])
     assert [row[-1] for row in rows] == ["verdict", "can't be told apart", "different"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from features.cache import Features
 from models.comparison import compare_heads
 from models.folds import Fold, make_folds
 from models.gallery import GALLERY
@@ -19,8 +17,8 @@ from models.kept import Kept
 from models.reuse import Reuse
 from models.saving import save_bundle
 from models.tuning import Tuned, tune
+from tests.models.cached import with_images
 from tests.models.clusters import clusters, features_of
-from tests.pictures import image_bytes
 
 X, Y = clusters(120, 20)
 HEAD = HEADS["logistic_regression"]
@@ -207,21 +205,3 @@ def test_a_bundle_from_what_was_kept_is_the_same_and_no_picture_is_kept(
 def named_clusters() -> tuple[np.ndarray, np.ndarray]:
     X, y = clusters(70, 20)
     return X, np.where(y, "melanoma", "naevus")
-
-
-def with_images(folder: Path, features: Features) -> Features:
-    """Give every item a picture on the disk."""
-    folder.mkdir()
-    n, hashes = len(features.items), []
-    for row in range(n):
-        data = image_bytes(row, (60, 40))
-        (folder / f"{row}.jpg").write_bytes(data)
-        hashes.append(hashlib.sha256(data).hexdigest())
-    items = replace(
-        features.items,
-        sha256=np.array(hashes),
-        path=np.array([f"{row}.jpg" for row in range(n)]),
-        width=np.full(n, 60, np.int32),
-        height=np.full(n, 40, np.int32),
-    )
-    return replace(features, items=items, images=str(folder))
