@@ -58,7 +58,11 @@ def docs_blueprint() -> Blueprint:
 
     @blueprint.get("/docs")
     def page() -> str:
-        return render_template("docs.html", api=document(), kinds=_KINDS, resolve=_resolve)
+        from service.prose import read_line
+
+        return render_template(
+            "docs.html", api=document(), kinds=_KINDS, resolve=_resolve, read=read_line
+        )
 
     return blueprint
 

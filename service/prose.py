@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
+from markupsafe import Markup
 
-__all__ = ["read_markdown"]
+__all__ = ["read_line", "read_markdown"]
 
 _RIGHT = "text-align:right"
 
@@ -46,3 +47,20 @@ def read_markdown(text: str) -> str:
         else:
             found.append(token)
     return str(reader.renderer.render(found, reader.options, {}))
+
+
+def read_line(text: str) -> Markup:
+    """Turn a line of Markdown, such as a description in the API's document, into HTML.
+
+    Parameters
+    ----------
+    text : str
+        As for `read_markdown`.
+
+    Examples
+    --------
+    >>> str(read_line("See `fusion` of <b>."))
+    'See <code>fusion</code> of &lt;b&gt;.'
+    """
+    reader = MarkdownIt("commonmark", {"html": False}).disable("image")
+    return Markup(reader.renderInline(text))  # noqa: S704 - markup in it is escaped by the reader

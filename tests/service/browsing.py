@@ -13,6 +13,9 @@ from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 Visit = Callable[..., Page]
 
+# A machine that is busy with other tests may take long for a page; a wrong page stays wrong.
+expect.set_options(timeout=20_000)
+
 # What the tests provoke: an answer that says no, and no connection.
 EXPECTED = re.compile("status of [45]|ERR_INTERNET_DISCONNECTED")
 

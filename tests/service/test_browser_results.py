@@ -172,7 +172,7 @@ def test_nothing_sticks_out_on_any_screen(
     visit: Visit, mole: Path, width: int, scheme: str
 ) -> None:
     page = visit(viewport={"width": width, "height": 844}, color_scheme=scheme)
-    for path in ("model", "card", "limits", "privacy"):
+    for path in ("model", "card", "limits", "privacy", "docs"):
         page.goto(re.sub(r"/[^/]*$", f"/{path}", page.url))
         assert page.evaluate("document.documentElement.scrollWidth") <= width, path
     page.goto(re.sub(r"/[^/]*$", "/", page.url))
