@@ -6,7 +6,8 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Generic, NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from features.errors import LesionError
 
@@ -38,7 +39,8 @@ class _Job(Generic[Result]):
                 self.done.set()
 
 
-class _Waiting(NamedTuple, Generic[Item, Result]):
+@dataclass(frozen=True)
+class _Waiting(Generic[Item, Result]):
     item: Item
     place: int
     job: _Job[Result]
