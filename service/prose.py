@@ -56,11 +56,6 @@ def read_line(text: str) -> Markup:
     ----------
     text : str
         As for `read_markdown`.
-
-    Examples
-    --------
-    >>> str(read_line("See `fusion` of <b>."))
-    'See <code>fusion</code> of &lt;b&gt;.'
     """
     reader = MarkdownIt("commonmark", {"html": False}).disable("image")
     return Markup(reader.renderInline(text))  # noqa: S704 - markup in it is escaped by the reader

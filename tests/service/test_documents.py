@@ -15,6 +15,7 @@ from asking import Keys, Server, lesion_jpeg
 
 from models.classifier import Classifier
 from service.keys import SCOPES, make_key
+from service.prose import read_line
 
 EMBED = "/api/v1/embed"
 
@@ -159,3 +160,8 @@ def test_schemathesis_finds_nothing(
     assert run.returncode == 0, run.stdout
     assert server.get("/readyz").status == 200
     assert "Traceback" not in server.errors.read_text()
+
+
+def test_descriptions_are_markdown_and_never_markup() -> None:
+    assert read_line("See `fusion` of <b>.") == "See <code>fusion</code> of &lt;b&gt;."
+    assert "href" not in read_line("[a](javascript:alert(1))")
