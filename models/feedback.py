@@ -135,7 +135,7 @@ class FeedbackStore:
             sql.event.listen(self._engine, "connect", _durable)
         if create:
             with self._told("opened"):
-                _TABLES.create_all(self._engine)
+                self._make_tables()
 
     def __enter__(self) -> FeedbackStore:
         return self
@@ -180,6 +180,14 @@ class FeedbackStore:
     def close(self) -> None:
         """Close the connections."""
         self._engine.dispose()
+
+    def _make_tables(self) -> None:
+        try:
+            _TABLES.create_all(self._engine)
+        except sql.exc.DBAPIError:
+            # Another process may have made them between the look and the making.
+            if not sql.inspect(self._engine).has_table(_FEEDBACK.name):
+                raise
 
     @contextmanager
     def _told(self, what: str) -> Iterator[None]:

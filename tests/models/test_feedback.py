@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -184,3 +186,16 @@ def test_a_full_disk_is_told_and_nothing_is_lost(small_disk: Path) -> None:
         (small_disk / "ballast").unlink()
         store.add(record(1000, image=large))
         assert len(store.read()) == kept + 1
+
+
+def test_processes_that_open_it_at_the_same_time_all_can(tmp_path: Path) -> None:
+    together = threading.Barrier(6, timeout=60)
+
+    def open_store(number: int) -> int:
+        together.wait()
+        with FeedbackStore(tmp_path / f"{number}.db", create=True) as store:
+            return len(store.read())
+
+    with ThreadPoolExecutor(6) as openers:
+        for number in range(20):
+            assert list(openers.map(open_store, [number] * 6)) == [0] * 6

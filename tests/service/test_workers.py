@@ -113,13 +113,15 @@ def test_a_killed_worker_is_replaced_and_the_others_serve_on(workers: Server, ke
 
     with ThreadPoolExecutor(4) as clients:
         running = [clients.submit(ask) for _ in range(4)]
-        assert until(lambda: statuses.count(200) > 10, 60)
-        before = children(workers.process.pid)
-        os.kill(min(before), signal.SIGKILL)
-        assert until(lambda: len(children(workers.process.pid) - before) == 1, 60)
-        served = statuses.count(200)
-        assert until(lambda: statuses.count(200) > served + 20, 60)
-        over.set()
+        try:
+            assert until(lambda: statuses.count(200) > 10, 60), workers.errors.read_text()
+            before = children(workers.process.pid)
+            os.kill(min(before), signal.SIGKILL)
+            assert until(lambda: len(children(workers.process.pid) - before) == 1, 60)
+            served = statuses.count(200)
+            assert until(lambda: statuses.count(200) > served + 20, 60)
+        finally:
+            over.set()
         for each in running:
             each.result()
     assert set(statuses) <= {0, 200}
