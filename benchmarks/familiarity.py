@@ -20,6 +20,7 @@ from PIL import Image, ImageOps
 from sklearn.datasets import load_sample_images
 
 from features.errors import UnreadableImage
+from features.images import decode
 from models.classifier import Classifier
 from models.verdict import Verdict
 
@@ -109,8 +110,6 @@ def files(folder: Path) -> list[Path]:
 
 def readable(path: Path) -> bool:
     """Whether it is a picture of more than a few pixels."""
-    from features.images import decode
-
     try:
         decoded = decode(path, 75)
     except UnreadableImage:

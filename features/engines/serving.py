@@ -7,7 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -98,10 +98,11 @@ class ServingEngine:
         alone = network.compile(1, maps=True)
         self._dim = alone.output(0).partial_shape[1].get_length()
         self._alone = alone.create_infer_request()
-        self._idle = deque([self._alone])
+        # On a single core every image is alone.
+        self._idle: deque[Any] = deque()
         if self.lanes > 1:
             beside = network.compile(streams, maps=False)
-            self._idle = deque(beside.create_infer_request() for _ in range(self.lanes))
+            self._idle.extend(beside.create_infer_request() for _ in range(self.lanes))
         self._cores = Cores(self.lanes)
 
     def run(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
