@@ -21,6 +21,7 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
 
 serve: $(VENV)/.installed
 	$(BIN)/python -m service --bundle $(BUNDLE) --port $(PORT)

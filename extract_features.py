@@ -122,13 +122,13 @@ def main(
     Run again, only images that are new cost anything; an interrupted run goes on where it was.
     """
     from features.console import Progress, report_extraction
-    from features.dataset import find_images
+    from features.datasets.folders import find_images
+    from features.datasets.tables import LabelTable
+    from features.embedding.extractor import load_extractor
+    from features.embedding.recipes import choose_recipe
     from features.errors import LesionError
     from features.extraction import extract
-    from features.extractor import load_extractor
-    from features.labels import LabelTable
-    from features.networks import NETWORKS
-    from features.recipes import choose_recipe
+    from features.networks.registry import NETWORKS
 
     try:
         found = find_images(

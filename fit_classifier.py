@@ -128,18 +128,19 @@ def main(
     Settings, calibration and threshold are found by cross-validation on the training split; the
     validation and test splits, where there are any, are judged once at the end.
     """
-    from features.audit_groups import find_groups
-    from features.cache import read_features
+    from features.audit.groups import find_groups
+    from features.cache.contents import read_features
     from features.errors import LesionError
-    from models.comparison import compare_heads
-    from models.decision import read_rule
-    from models.feedback import FeedbackStore, add_feedback
-    from models.known_settings import read_settings
-    from models.memory import allowance
-    from models.metadata import read_metadata
-    from models.multiclass_text import classes_text
-    from models.saving import find_weights, require_free, save_bundle
-    from models.tables import comparison_text
+    from models.bundle.known_settings import read_settings
+    from models.bundle.saving import find_weights
+    from models.bundle.staging import require_free
+    from models.decisions.thresholds import read_rule
+    from models.inference.feedback import FeedbackStore, add_feedback
+    from models.machine import allowance
+    from models.patients.tables import read_metadata
+    from models.report.publishing import publish_bundle
+    from models.report.terminal import classes_text, comparison_text
+    from models.training.comparison import compare_heads
 
     names = [name.strip() for part in heads for name in part.split(",") if name.strip()]
     try:
@@ -178,7 +179,7 @@ def main(
             reuse=not no_reuse,
             progress=lambda message: click.echo(message, err=True),
         )
-        save_bundle(
+        publish_bundle(
             out,
             comparison,
             cached,

@@ -24,13 +24,13 @@ import numpy.typing as npt
 from scipy.stats import norm
 
 from benchmarks.machine import describe
-from features.audit_groups import find_groups, groups_path
-from features.cache import Features, read_features
-from models.comparison import compare_heads
-from models.ensemble import ENSEMBLE, MEMBERS
-from models.figures import Interval
-from models.results import Comparison
-from models.roc import auc_interval, placements
+from features.audit.groups import find_groups, groups_path
+from features.cache.contents import Features, read_features
+from models.evaluation.roc import auc_interval, placements
+from models.evaluation.values import Interval
+from models.heads.ensemble import ENSEMBLE, MEMBERS
+from models.training.comparison import compare_heads
+from models.training.results import Comparison
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "accuracy.md"

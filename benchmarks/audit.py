@@ -22,12 +22,12 @@ import numpy as np
 from copies import ALTERATIONS
 from PIL import Image
 
-from features.audit import Audit, audit
-from features.audit_similarity import find_links, neighbours
-from features.cache import read_features
-from features.dataset import find_images
+from features.audit.findings import Audit, audit
+from features.audit.similarity import find_links, neighbours
+from features.cache.contents import read_features
+from features.datasets.folders import find_images
+from features.embedding.extractor import load_extractor
 from features.extraction import extract
-from features.extractor import load_extractor
 
 # Pairs of the official training and validation images that a person found to show one lesion.
 SAME_LESION = {

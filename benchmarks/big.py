@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from features.cache import Features, Items, write_features
-from features.extractor import ExtractorSpec
+from features.cache.contents import Features, Items, write_features
+from features.embedding.specification import ExtractorSpec
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "benchmarks.md"

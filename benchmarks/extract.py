@@ -20,13 +20,13 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.machine import describe, matrix_gflops
-from features.cache import Features, read_features
-from features.dataset import find_images
-from features.engines import has_matrix_units
-from features.extractor import load_extractor
-from features.images import load_pixels
-from models.comparison import compare_heads
-from models.roc import compare_auc
+from features.cache.contents import Features, read_features
+from features.datasets.folders import find_images
+from features.embedding.extractor import load_extractor
+from features.images.decoding import load_pixels
+from features.networks.engines import has_matrix_units
+from models.evaluation.roc import compare_auc
+from models.training.comparison import compare_heads
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "benchmarks.md"

@@ -20,9 +20,9 @@ from PIL import Image, ImageOps
 from sklearn.datasets import load_sample_images
 
 from features.errors import UnreadableImage
-from features.images import decode
-from models.classifier import Classifier
-from models.verdict import Verdict
+from features.images.decoding import decode
+from models.inference.classifier import Classifier
+from models.inference.verdict import Verdict
 
 Change = Callable[[Image.Image], Image.Image]
 

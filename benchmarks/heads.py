@@ -35,13 +35,14 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV
 from xgboost import XGBClassifier
 
-from features.audit_groups import find_groups
-from features.cache import read_features
-from models.comparison import compare_heads
-from models.folds import Fold, make_folds
-from models.heads import HEADS
-from models.results import Comparison, HeadResult
-from models.selection import Part, select
+from features.audit.groups import find_groups
+from features.cache.contents import read_features
+from models.heads.base import HEADS
+from models.heads.fold import Fold
+from models.training.comparison import compare_heads
+from models.training.folds import make_folds
+from models.training.results import Comparison, HeadResult
+from models.training.selection import Part, select
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "benchmarks.md"

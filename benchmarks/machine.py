@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from features.engines import has_matrix_units
-from features.engines.openvino import import_openvino
+from features.networks.engines import has_matrix_units
+from features.networks.openvino import import_openvino
 
 
 def describe() -> str:

@@ -29,9 +29,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from benchmarks.machine import describe
-from features.cache import read_features
-from features.extractor import Extractor, rebuild_extractor
-from features.images import decode
+from features.cache.contents import read_features
+from features.embedding.extractor import Extractor, rebuild_extractor
+from features.images.decoding import decode
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "serving.md"

@@ -13,11 +13,11 @@ from features.errors import LesionError
 __all__ = ["main"]
 
 _COMMANDS: Final = {
-    "audit": "features.audit_command",
-    "export": "features.file_commands",
-    "inspect": "features.file_commands",
-    "merge": "features.file_commands",
-    "verify": "features.file_commands",
+    "audit": "features.audit.command",
+    "export": "features.cache.commands",
+    "inspect": "features.cache.commands",
+    "merge": "features.cache.commands",
+    "verify": "features.cache.commands",
 }
 
 

@@ -11,10 +11,10 @@ from typing import Any, Final
 import click
 from tqdm import tqdm
 
-from features.dataset import Dataset
+from features.datasets.folders import Dataset
+from features.embedding.specification import ExtractorSpec
 from features.extraction import Outcome
-from features.extractor import ExtractorSpec
-from features.marks import MARKS
+from features.presenting import MARKS
 
 __all__ = ["Progress", "report_extraction"]
 

@@ -14,14 +14,14 @@ from typing import Final, TypeVar
 
 import numpy as np
 
-from features.blocks import FeatureWriter, Size, require_writable
-from features.cache import Embeddings, Failure, Features, Items
-from features.dataset import Dataset, Item
-from features.engines import Engine
+from features.cache.contents import Embeddings, Failure, Features, Items
+from features.cache.writer import FeatureWriter, Size, require_writable
+from features.datasets.folders import Dataset, Item
+from features.embedding.extractor import Extractor
 from features.errors import UnreadableImage
-from features.extractor import Extractor
-from features.images import Decoded, Frame, Pixels, decode, read_file
-from features.networks import file_sha256
+from features.images.decoding import Decoded, Frame, Pixels, decode, read_file
+from features.networks.engines import Engine
+from features.networks.registry import file_sha256
 
 __all__ = ["Outcome", "extract"]
 

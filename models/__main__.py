@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -13,27 +11,15 @@ from typing import TYPE_CHECKING
 import click
 
 from features.errors import LesionError
-from models.notices import NOT_A_DIAGNOSIS
+from features.presenting import NOT_A_DIAGNOSIS
+from models.inference.text import as_csv, as_json, as_text
 
 if TYPE_CHECKING:
-    from models.classifier import Classifier, Rejected, Verdict
+    from models.inference.classifier import Classifier
+    from models.inference.verdict import Rejected, Verdict
 
 # Between two lines of results, so that a long list shows that it goes on.
 _AT_ONCE = 16
-_COLUMNS = (
-    "filename",
-    "label",
-    "probability",
-    "threshold",
-    "decision",
-    "flagged",
-    "reasons",
-    "known",
-    "warnings",
-    "inputs",
-    "distance",
-    "error",
-)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -69,7 +55,7 @@ def classify(
     patient = {"age": age, "sex": sex, "site": site}
     try:
         paths = list(_image_files(images))
-        from models.classifier import Classifier
+        from models.inference.classifier import Classifier
 
         classifier = Classifier.load(bundle, weights)
         _, unused = classifier.read_patient(patient)
@@ -80,9 +66,9 @@ def classify(
     results = _results(classifier, paths, patient)
     known = classifier.bundle.classes
     if layout == "csv":
-        failed = _as_csv(results, known.labels if known else ())
+        failed = as_csv(results, known.labels if known else ())
     else:
-        failed = {"json": _as_json, None: _as_text}[layout](results)
+        failed = {"json": as_json, None: as_text}[layout](results)
     if layout:
         click.echo(NOT_A_DIAGNOSIS, err=True)
     if failed:
@@ -93,8 +79,8 @@ def classify(
 @click.argument("bundle", type=click.Path(path_type=Path))
 def show(bundle: Path) -> None:
     """Verify BUNDLE and say what it is."""
-    from models.bundle import load_bundle
-    from models.tables import bundle_text
+    from models.bundle.loading import load_bundle
+    from models.report.terminal import bundle_text
 
     try:
         click.echo(bundle_text(load_bundle(bundle)))
@@ -138,12 +124,12 @@ def evaluate(
 ) -> None:
     """Judge BUNDLE by the labelled images of the feature file FEATURES."""
     try:
-        from features.cache import read_features
-        from models.assessment import against as compared
-        from models.assessment import assess, write_scores
-        from models.bundle import load_bundle
-        from models.evaluation_text import as_text, as_values
-        from models.metadata import read_metadata
+        from features.cache.contents import read_features
+        from models.bundle.loading import load_bundle
+        from models.inference.assessment import against as compared
+        from models.inference.assessment import assess, write_scores
+        from models.patients.tables import read_metadata
+        from models.report.terminal import as_text, as_values
 
         loaded, cached = load_bundle(bundle), read_features(features)
         known = read_metadata(metadata, cached.items.path.tolist()) if metadata else None
@@ -164,7 +150,7 @@ def evaluate(
 
 
 def _image_files(given: Sequence[Path]) -> Iterator[Path]:
-    from features.images import IMAGE_SUFFIXES
+    from features.images.decoding import IMAGE_SUFFIXES
 
     for path in given:
         if not path.is_dir():
@@ -190,100 +176,6 @@ def _results(
         yield from classifier.classify(
             [(str(path), path) for path in part], metadata=[patient] * len(part)
         )
-
-
-def _as_text(results: Iterator[Verdict | Rejected]) -> int:
-    from models.classifier import Rejected
-
-    failed = 0
-    for result in results:
-        if isinstance(result, Rejected):
-            failed += 1
-            click.echo(f"{result.filename}: not read: {result.message}", err=True)
-        else:
-            click.echo(
-                f"{result.filename}: {result.decision} "
-                f"(probability {result.probability:.3f}, threshold {result.threshold:.3f})"
-                + _inputs(result)
-                + _classes(result)
-            )
-            for line in _remarks(result):
-                click.echo(f"  {line}")
-    click.echo(NOT_A_DIAGNOSIS)
-    return failed
-
-
-def _inputs(verdict: Verdict) -> str:
-    """Say what was used beside the image."""
-    if verdict.inputs is None:
-        return ""
-    told = [
-        f"{name} {value:g}" if name == "age" else f"{name} {value}"
-        for name, value in verdict.inputs.items()
-    ]
-    return f"; with {', '.join(told)}"
-
-
-def _remarks(verdict: Verdict) -> list[str]:
-    """Say why it can't be told and what to do then, and what else is known of the image."""
-    lines = list(verdict.reasons)
-    if verdict.reasons:
-        side = "at or above" if verdict.flagged else "below"
-        treat = "suspicious" if verdict.flagged else "not suspicious"
-        lines.append(f"The probability is {side} the threshold, which alone says: {treat}.")
-    return lines + ([verdict.known] if verdict.known else [])
-
-
-def _classes(verdict: Verdict, most: int = 3) -> str:
-    """Name the most likely classes, where there are more than two."""
-    if verdict.classes is None:
-        return ""
-    first = [f"{name} {share:.3f}" for name, share in list(verdict.classes.items())[:most]]
-    return f"; most likely: {', '.join(first)}"
-
-
-def _as_csv(results: Iterator[Verdict | Rejected], classes: Sequence[str]) -> int:
-    from models.classifier import Rejected
-
-    failed = 0
-    click.echo(_csv_line((*_COLUMNS, *(f"probability {name}" for name in classes))))
-    for result in results:
-        if isinstance(result, Rejected):
-            failed += 1
-            error = f"{result.code}: {result.message}"
-            cells = (result.filename, *[""] * (len(_COLUMNS) - 2), error)
-            shares = ("",) * len(classes)
-        else:
-            cells = (
-                result.filename,
-                result.label,
-                repr(result.probability),
-                repr(result.threshold),
-                result.decision,
-                str(result.flagged).lower(),
-                " ".join(result.reasons),
-                result.known or "",
-                " ".join(result.warnings),
-                "; ".join(f"{name}={value}" for name, value in (result.inputs or {}).items()),
-                "" if result.distance is None else repr(result.distance),
-                "",
-            )
-            known = result.classes or {}
-            shares = tuple(repr(known[name]) for name in classes)
-        click.echo(_csv_line((*cells, *shares)))
-    return failed
-
-
-def _csv_line(cells: Sequence[str]) -> str:
-    line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow(cells)
-    return line.getvalue()
-
-
-def _as_json(results: Iterator[Verdict | Rejected]) -> int:
-    listed = [result.as_dict() for result in results]
-    click.echo(json.dumps({"results": listed}, indent=1, ensure_ascii=False))
-    return sum("error" in result for result in listed)
 
 
 if __name__ == "__main__":

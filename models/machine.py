@@ -1,14 +1,17 @@
-"""What a report was made on, and with which options."""
+"""The machine that this runs on: its processor, and how much memory there is."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
-from collections.abc import Mapping
+import sys
 from pathlib import Path
-from typing import Any
+from typing import Final
 
-__all__ = ["machine", "options_text"]
+import psutil
+
+__all__ = ["allowance", "available", "machine", "needed_at_once"]
 
 
 def machine() -> dict[str, str]:
@@ -30,32 +33,70 @@ def _processor() -> str:
     return named[0] if named else platform.processor() or platform.machine()
 
 
-def options_text(options: Mapping[str, Any]) -> dict[str, str]:
-    """Write the options of a command as a person gives them.
+_GROUP: Final = Path("/sys/fs/cgroup")
 
-    Parameters
-    ----------
-    options : mapping
-        Values by parameter name.
+
+_LIMITS: Final = (_GROUP / "memory.max", _GROUP / "memory" / "memory.limit_in_bytes")
+
+
+def available() -> int:
+    """Give the bytes that this process may still take without swapping or being killed.
 
     Returns
     -------
-    dict of str to str
-        Of paths only the last part: folders may name people.
-
-    Examples
-    --------
-    >>> options_text({"on_leak": "drop", "heads": (), "out": Path("home/me/bundle")})
-    {'on-leak': 'drop', 'heads': 'default', 'out': 'bundle'}
+    int
+        What the system has free or can free, less if a container or ``ulimit`` allows less.
     """
-    return {name.replace("_", "-"): _written(value) for name, value in options.items()}
+    found = [int(psutil.virtual_memory().available)]
+    used = psutil.Process().memory_info()
+    for path in _LIMITS:
+        # Absent where there is no such limit, "max" where it is not set.
+        with contextlib.suppress(OSError, ValueError):
+            found.append(int(path.read_text()) - used.rss)
+    if sys.platform != "win32":
+        import resource
+
+        for kind, taken in ((resource.RLIMIT_AS, used.vms), (resource.RLIMIT_DATA, used.rss)):
+            limit = resource.getrlimit(kind)[0]
+            if limit != resource.RLIM_INFINITY:
+                found.append(limit - taken)
+    return max(min(found), 0)
 
 
-def _written(value: Any) -> str:
-    if value is None or value == ():
-        return "default"
-    if isinstance(value, tuple):
-        return ", ".join(map(_written, value))
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return value.name if isinstance(value, Path) else str(value)
+def allowance(gibibytes: float | None = None) -> int:
+    """Give the bytes that may still be taken.
+
+    Parameters
+    ----------
+    gibibytes : float, optional
+        What this process may take in all, what it has already included; as much as there is by
+        default.
+
+    Returns
+    -------
+    int
+        At least 1.
+    """
+    if gibibytes is None:
+        return max(available(), 1)
+    return max(int(gibibytes * 2**30) - int(psutil.Process().memory_info().rss), 1)
+
+
+def needed_at_once(n: int, d: int, *, folds: int, threads: int) -> int:
+    """Say about how many bytes it takes to tune heads with everything in memory.
+
+    Parameters
+    ----------
+    n, d : int
+        Embeddings, and how long they are.
+    folds, threads : int
+        As many folds are worked on at the same time as there are threads for.
+
+    Returns
+    -------
+    int
+        For the embeddings, in each fold two copies (standardised and rotated) and their columns
+        as XGBoost takes them, which are twice as large, and for the final fit in float64.
+    """
+    whole = 4 * n * d
+    return whole * (1 + max(4 * min(folds, threads), 6))

@@ -72,7 +72,7 @@ def draw(images: Path, counts: dict[str, int], size: int) -> None:
         say(f"The drawn images in {shown(images)} are kept; remove the folder to draw anew.")
         return
     options = [part for split, count in counts.items() for part in (f"--{split}", str(count))]
-    must_run("-m", "features.synthetic", shown(images), *options, "--size", str(size))
+    must_run("-m", "features.datasets.drawn", shown(images), *options, "--size", str(size))
 
 
 def extract(images: Path, out: Path, options: list[str]) -> tuple[Path, bool]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from flask import Flask
 
-    from service.classifier import LoadedClassifier
+    from service.classifier.loaded import LoadedClassifier
     from service.settings import Settings
 
 __all__ = ["create_app"]

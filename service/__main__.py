@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from features.errors import LesionError
-from service.keys import make_key_command
+from service.access.keys import make_key_command
 from service.settings import OPTIONS, Settings
 
 

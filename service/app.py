@@ -6,17 +6,21 @@ from flask import Flask
 from flask.json.provider import DefaultJSONProvider
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from service import access, errors, logs, security, tracing
-from service.admin import admin_blueprint
-from service.api import api_blueprint
-from service.classifier import LoadedClassifier
-from service.feedback import Reviews, feedback_blueprint
-from service.monitoring import monitoring_blueprint
-from service.openapi import docs_blueprint
-from service.pages import pages_blueprint
+from service import errors
+from service.access import headers as security
+from service.access import rules as access
+from service.access.sign_in import sign_in_blueprint
+from service.api.classify import api_blueprint
+from service.api.feedback import feedback_blueprint
+from service.api.health import monitoring_blueprint
+from service.api.reload import admin_blueprint
+from service.api.uploads import MemoryRequest
+from service.classifier.loaded import LoadedClassifier
+from service.classifier.reviews import Reviews
+from service.pages.docs import docs_blueprint
+from service.pages.routes import pages_blueprint
 from service.settings import Settings
-from service.signin import sign_in_blueprint
-from service.uploads import MemoryRequest
+from service.telemetry import logs, tracing
 
 __all__ = ["create_app"]
 
@@ -62,7 +66,7 @@ def create_app(
         classifier = LoadedClassifier(settings)
         classifier.load()
     reviews = Reviews(settings, classifier)
-    app = _Application("service")
+    app = _Application("service", template_folder="pages/templates", static_folder="pages/static")
     app.config["MAX_CONTENT_LENGTH"] = settings.max_upload_bytes
     app.json = _OrderedJSON(app)
     # Otherwise an address with two slashes is answered by a redirection.

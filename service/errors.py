@@ -10,21 +10,17 @@ from flask import Flask, Response, jsonify, make_response, render_template, requ
 from flask_wtf.csrf import CSRFError
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from models.feedback import FeedbackFailed
-from service.access import Refused
-from service.batching import TooLate
-from service.classifier import Busy, NoGallery, NotReady
+from models.inference.feedback import FeedbackFailed
+from service.problems import KINDS, Problem
 from service.settings import Settings
-from service.tracing import request_id
-from service.uploads import BadUpload
+from service.telemetry.tracing import request_id
 
-__all__ = ["PROBLEM_TYPE", "PROGRAM_PATHS", "init_app", "problem", "wants_fragment"]
+__all__ = ["PROBLEM_TYPE", "PROGRAM_PATHS", "init_app", "wants_fragment"]
 
 # The page's script asks with this header for the results alone instead of a whole page.
 FRAGMENT_HEADER: Final = "X-Lesion-Fragment"
 PROGRAM_PATHS: Final = ("/api/", "/healthz", "/readyz", "/metrics")
 PROBLEM_TYPE: Final = "application/problem+json"
-_SECONDS_TO_RETRY: Final = 5
 
 logger = logging.getLogger(__name__)
 
@@ -32,47 +28,26 @@ logger = logging.getLogger(__name__)
 def init_app(app: Flask, settings: Settings) -> None:
     """Answer every error of `app` in the form that suits who asked."""
 
-    @app.errorhandler(BadUpload)
-    def bad_upload(error: BadUpload) -> Response:
-        return _answer(error.status, error.code, str(error))
-
-    @app.errorhandler(Refused)
-    def refused(error: Refused) -> Response:
-        response = _answer(error.status, error.code, str(error))
-        if error.status == 401:
+    @app.errorhandler(Problem)
+    def problem(error: Problem) -> Response:
+        response = _answer(error.code, str(error))
+        if error.status == HTTPStatus.UNAUTHORIZED:
             response.headers["WWW-Authenticate"] = 'Bearer realm="lesion-classifier"'
         if error.retry_after:
             response.headers["Retry-After"] = str(error.retry_after)
+        being_loaded = error.code == "not_ready" and request.method == "GET"
+        if being_loaded and response.mimetype == "text/html":
+            response.headers["Refresh"] = str(error.retry_after)
         return response
-
-    @app.errorhandler(NotReady)
-    def not_ready(error: NotReady) -> Response:
-        response = _later("not_ready", str(error), _SECONDS_TO_RETRY)
-        if response.mimetype == "text/html" and request.method == "GET":
-            response.headers["Refresh"] = str(_SECONDS_TO_RETRY)
-        return response
-
-    @app.errorhandler(Busy)
-    def busy(error: Busy) -> Response:
-        return _later("busy", str(error), 1)
-
-    @app.errorhandler(NoGallery)
-    def no_gallery(error: NoGallery) -> Response:
-        return _answer(404, "no_gallery", str(error))
-
-    @app.errorhandler(TooLate)
-    def too_late(error: TooLate) -> Response:
-        return _later("too_late", str(error), _SECONDS_TO_RETRY)
 
     @app.errorhandler(FeedbackFailed)
     def feedback_failed(error: FeedbackFailed) -> Response:
         logger.error("feedback was not kept: %s", error)
-        return _answer(507 if error.full else 503, error.code, str(error))
+        return _answer(error.code, str(error))
 
     @app.errorhandler(CSRFError)
     def wrong_token(error: CSRFError) -> Response:
         return _answer(
-            400,
             "wrong_token",
             "The form was open for too long, or cookies are off: load the page again, then send "
             "the form once more.",
@@ -82,7 +57,6 @@ def init_app(app: Flask, settings: Settings) -> None:
     def too_large(error: RequestEntityTooLarge) -> Response:
         got = f"{request.content_length / 1024**2:.1f} MB" if request.content_length else "more"
         return _answer(
-            413,
             "too_large",
             f"The request has {got}, at most {settings.max_upload_mb} MB are accepted: "
             "send fewer or smaller images.",
@@ -91,7 +65,7 @@ def init_app(app: Flask, settings: Settings) -> None:
     @app.errorhandler(HTTPException)
     def http_error(error: HTTPException) -> Response:
         status = HTTPStatus(error.code or 500)
-        response = _answer(status, status.name.lower(), _sentence(error, status))
+        response = _answer(status.name.lower(), _sentence(error, status), status)
         response.headers.extend(
             (name, value)
             for name, value in error.get_headers()
@@ -109,7 +83,6 @@ def init_app(app: Flask, settings: Settings) -> None:
             extra={"fields": {"request_id": request_id()}},
         )
         return _answer(
-            500,
             "internal_error",
             "Something went wrong here, not with the image: try again, and tell whoever runs "
             f"this service the number {request_id()} if it stays so.",
@@ -121,34 +94,27 @@ def wants_fragment() -> bool:
     return FRAGMENT_HEADER in request.headers
 
 
-def problem(status: int, code: str, message: str) -> Response:
-    """Make the answer that tells a program what went wrong."""
-    response = jsonify(
-        type=f"{request.script_root}/docs#{code}",
-        title=HTTPStatus(status).phrase,
-        status=status,
-        detail=message,
-        code=code,
-        request_id=request_id(),
-    )
-    response.status_code = status
-    response.mimetype = PROBLEM_TYPE
-    return response
-
-
-def _answer(status: int, code: str, message: str) -> Response:
+def _answer(code: str, message: str, status: HTTPStatus | None = None) -> Response:
+    """Answer a problem; HTTP's own that are in no list of kinds come with their status."""
+    known = HTTPStatus(KINDS[code].status) if status is None else status
     if request.path.startswith(PROGRAM_PATHS):
-        return problem(status, code, message)
-    template = "_error.html" if wants_fragment() else "error.html"
-    title = HTTPStatus(status).phrase
-    return make_response(
-        render_template(template, title=title, message=message, status=status, code=code), status
-    )
-
-
-def _later(code: str, message: str, seconds: int) -> Response:
-    response = _answer(503, code, message)
-    response.headers["Retry-After"] = str(seconds)
+        response = jsonify(
+            type=f"{request.script_root}/docs#{code}",
+            title=known.phrase,
+            status=known,
+            detail=message,
+            code=code,
+            request_id=request_id(),
+        )
+        response.mimetype = PROBLEM_TYPE
+    else:
+        template = "_error.html" if wants_fragment() else "error.html"
+        response = make_response(
+            render_template(
+                template, title=known.phrase, message=message, status=int(known), code=code
+            )
+        )
+    response.status_code = known
     return response
 
 

@@ -26,11 +26,11 @@ from waitress.task import ThreadedTaskDispatcher
 from waitress.utilities import RequestEntityTooLarge
 
 from features.errors import LesionError
-from service import logs
-from service.admin import reload
+from service.api.reload import reload
 from service.app import create_app
-from service.classifier import LoadedClassifier, Served
+from service.classifier.loaded import LoadedClassifier, Served
 from service.settings import Settings
+from service.telemetry import logs
 
 __all__ = ["ListenError", "run"]
 

@@ -101,8 +101,8 @@ def _is_loopback(host: str) -> bool:
 
 def _verify() -> None:
     from features.errors import LesionError
-    from service.access import Access
-    from service.classifier import LoadedClassifier
+    from service.access.rules import Access
+    from service.classifier.loaded import LoadedClassifier
     from service.settings import Settings
 
     try:

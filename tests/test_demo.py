@@ -54,7 +54,13 @@ def test_every_command_is_shown_and_the_answer_stands_next_to_the_truth(
 ) -> None:
     out, text = first
     commands = [line for line in text.splitlines() if line.startswith("$ ")]
-    order = ["features.synthetic", "extract_features.py", "fit_classifier.py", "-m service", "curl"]
+    order = [
+        "features.datasets.drawn",
+        "extract_features.py",
+        "fit_classifier.py",
+        "-m service",
+        "curl",
+    ]
     positions = [next(n for n, line in enumerate(commands) if name in line) for name in order]
     assert positions == sorted(positions)
     answers = re.findall(
@@ -90,7 +96,7 @@ def test_second_run_keeps_drawings_and_embeddings(first: tuple[Path, str]) -> No
     before = {path: path.stat().st_mtime_ns for path in (out / "images").rglob("*.jpg")}
     again = run_demo(out, *TINY)
     assert again.returncode == 0, again.stdout + again.stderr
-    assert "features.synthetic" not in again.stdout
+    assert "features.datasets.drawn" not in again.stdout
     assert "0 embedded, 40 known before" in again.stdout
     assert before == {path: path.stat().st_mtime_ns for path in (out / "images").rglob("*.jpg")}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -10,18 +11,18 @@ import pytest
 
 import extract_features
 import fit_classifier
-from features import file_commands
-from features.audit_command import audit
-from features.synthetic import main as draw
+from features.audit.command import audit
+from features.cache import commands as file_commands
+from features.datasets.drawn import main as draw
 from models.__main__ import main as models
-from service.keys import make_key_command
+from service.access.keys import make_key_command
 from service.settings import OPTIONS
 from tests.conftest import ROOT
 
 COMMANDS = [
     ("extract_features.py", extract_features.main),
     ("fit_classifier.py", fit_classifier.main),
-    ("features.synthetic", draw),
+    ("features.datasets.drawn", draw),
     ("features audit", audit),
     ("features verify", file_commands.verify),
     ("features verify", file_commands.inspect),
@@ -66,9 +67,30 @@ def test_every_link_between_pages_leads_somewhere() -> None:
                 assert (page.parent / link).exists(), f"{page.name}: {link}"
 
 
-def test_every_module_is_in_the_architecture() -> None:
+def rooms() -> list[Path]:
+    return sorted(
+        place.parent
+        for package in ("features", "models", "service")
+        for place in (ROOT / package).glob("*/__init__.py")
+    )
+
+
+def test_every_room_is_in_the_architecture() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text()
-    for package in ("features", "models", "service"):
-        for module in (ROOT / package).glob("*.py"):
-            if module.name != "__init__.py":
-                assert module.name in text or package == "service", module
+    for room in rooms():
+        assert f"`{room.name}/`" in text, room
+
+
+@pytest.mark.parametrize("room", rooms(), ids=lambda room: room.name)
+def test_a_room_names_its_modules_and_what_others_use_of_them(room: Path) -> None:
+    told = ast.get_docstring(ast.parse((room / "__init__.py").read_text())) or ""
+    within = re.search(r"^Within the room: (.*)", told, re.MULTILINE | re.DOTALL)
+    shown = dict(re.findall(r"^(\w+): (.+(?:\n .+)*)", told, re.MULTILINE))
+    listed = set(shown) | set(re.findall(r"\w+", within[1]) if within else ())
+    assert listed == {path.stem for path in room.glob("*.py")} - {"__init__"}
+    for module, names in shown.items():
+        defined = {
+            name.id if isinstance(name, ast.Name) else getattr(name, "name", "")
+            for name in ast.walk(ast.parse((room / f"{module}.py").read_text()))
+        }
+        assert set(re.findall(r"\w+", names)) <= defined, module

@@ -17,13 +17,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from features.blocks import FeatureWriter, Size
-from features.cache import read_features
-from features.dataset import find_images
+from features.cache.contents import read_features
+from features.cache.writer import FeatureWriter, Size
+from features.datasets.folders import find_images
+from features.embedding.extractor import Extractor, load_extractor
 from features.errors import CacheError, CacheMismatch
 from features.extraction import Outcome, extract
-from features.extractor import Extractor, load_extractor
-from features.images import load_pixels
+from features.images.decoding import load_pixels
 from tests.conftest import ROOT, Run
 from tests.pictures import image_bytes
 

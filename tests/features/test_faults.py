@@ -19,13 +19,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from features.cache import Features, read_features
-from features.dataset import find_images
+from features.cache.contents import Features, read_features
+from features.cache.verification import verify
+from features.datasets.folders import find_images
 from features.errors import CacheError
 from features.extraction import extract
-from features.verification import verify
 from tests.conftest import ROOT
-from tests.features.pooling_run import PoolingEngine, pooling_extractor
+from tests.features.embedding.pooling_run import PoolingEngine, pooling_extractor
 from tests.pictures import image_bytes
 
 COUNT = 900
@@ -52,7 +52,7 @@ def undisturbed(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Featu
 
 def start(images: Path, out: Path, **more: Any) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "tests.features.pooling_run", str(images), str(out)],
+        [sys.executable, "-m", "tests.features.embedding.pooling_run", str(images), str(out)],
         cwd=ROOT,
         env={**os.environ, "POOLING_PAUSE": PAUSE},
         stdout=subprocess.PIPE,
@@ -331,7 +331,7 @@ def test_a_pipe_among_the_images_does_not_hang_the_run(tmp_path: Path) -> None:
 
 AS_NOBODY = """
 import os, sys
-from tests.features.pooling_run import main
+from tests.features.embedding.pooling_run import main
 if os.geteuid() == 0:
     os.setgroups([])
     os.setgid(65534)

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from features.cache import Features, Items
-from features.extractor import ExtractorSpec, load_extractor
+from features.cache.contents import Features, Items
+from features.embedding.extractor import load_extractor
+from features.embedding.specification import ExtractorSpec
 from tests.pictures import image_bytes
 
 SMALL = 24

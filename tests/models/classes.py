@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from features.cache import Features, read_features, write_features
-from features.extractor import ExtractorSpec
+from features.cache.contents import Features, read_features, write_features
+from features.embedding.specification import ExtractorSpec
 from tests.models.cached import cluster_features, spec_of
 
 ISIC = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from features.cache import Features, Items
-from features.extractor import ExtractorSpec
+from features.cache.contents import Features, Items
+from features.embedding.specification import ExtractorSpec
 
 
 def clusters(

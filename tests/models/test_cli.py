@@ -11,9 +11,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from models.__main__ import main
-from models.bundle import load_bundle
-from models.comparison import compare_heads
-from models.saving import save_bundle
+from models.bundle.loading import load_bundle
+from models.report.publishing import publish_bundle
+from models.training.comparison import compare_heads
 from tests.conftest import Run
 from tests.models.cached import cluster_features, spec_of
 from tests.pictures import image_bytes
@@ -26,7 +26,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     features = cluster_features(spec=spec_of(None))
     comparison = compare_heads(features, heads=["logistic_regression"], folds=3, jobs=1)
     folder = tmp_path_factory.mktemp("cli") / "bundle"
-    save_bundle(folder, comparison, features)
+    publish_bundle(folder, comparison, features)
     return folder
 
 

@@ -24,7 +24,8 @@ from urllib.parse import urlsplit
 import numpy as np
 from PIL import Image
 
-from features.synthetic import draw_lesion, sample_lesion
+from features.datasets.drawn import sample_lesion
+from features.datasets.drawn_lesion import draw_lesion
 
 READY_SECONDS = 120
 Part = tuple[str, str | None, bytes]

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from asking import Server
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
+
+from tests.service.asking import Server
 
 Visit = Callable[..., Page]
 

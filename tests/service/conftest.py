@@ -11,17 +11,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from asking import Keys, Server, lesion_jpeg, wait_for
-from browsing import Visit, Visitor, find_chromium
 from playwright.sync_api import Browser, sync_playwright
 
-from features.cache import Features, Items
-from features.extractor import load_extractor
-from features.synthetic import draw_lesion, sample_lesion
-from models.comparison import compare_heads
-from models.decision import read_rule
-from models.saving import save_bundle
-from service.keys import SCOPES, make_key
+from features.cache.contents import Features, Items
+from features.datasets.drawn import sample_lesion
+from features.datasets.drawn_lesion import draw_lesion
+from features.embedding.extractor import load_extractor
+from models.decisions.thresholds import read_rule
+from models.report.publishing import publish_bundle
+from models.training.comparison import compare_heads
+from service.access.keys import SCOPES, make_key
+from tests.service.asking import Keys, Server, lesion_jpeg, wait_for
+from tests.service.browsing import Visit, Visitor, find_chromium
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +48,7 @@ def fit(folder: Path, features: Features, rule: str) -> Path:
     comparison = compare_heads(
         features, heads=["logistic_regression"], folds=3, jobs=1, rule=read_rule(rule)
     )
-    save_bundle(folder, comparison, features)
+    publish_bundle(folder, comparison, features)
     return folder
 
 

@@ -14,7 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from asking import Answer, Keys, Server, lesion_jpeg, listening, noise_png, until
+
+from tests.service.asking import Answer, Keys, Server, lesion_jpeg, listening, noise_png, until
 
 Start = Callable[..., Server]
 RELOAD = "/api/v1/reload"

@@ -13,7 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from asking import (
+
+from tests.service.asking import (
     Server,
     free_port,
     lesion_jpeg,

@@ -15,10 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from asking import Keys, Server, free_port, lesion_jpeg, until
 
 from service import create_app
 from tests.conftest import ROOT
+from tests.service.asking import Keys, Server, free_port, lesion_jpeg, until
 
 pytestmark = pytest.mark.slow
 

@@ -1,0 +1,5 @@
+"""What is wrong with the images: copies, leaks, contradictions, oddities, shortcuts.
+
+groups: find_groups
+Within the room: alignment, command, confounders, findings, page, pictures, similarity, text
+"""

@@ -1,0 +1,8 @@
+"""The feature file: how it is written, read, checked and turned into others.
+
+contents: Embeddings, Failure, Features, Items, read_features, software_versions
+rows: Rows, StoredTable
+safe_files: new_hdf5
+writer: FeatureWriter, Size, require_writable
+Within the room: checksums, commands, export, merge, seal, summary, verification
+"""

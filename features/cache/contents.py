@@ -1,0 +1,394 @@
+"""The HDF5 feature file: what is in it, read and written whole; many embeddings are read in blocks.
+
+`docs/cache-format.md` describes the format for readers in other languages.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import platform
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from features.cache.checksums import CHUNK_ROWS, in_chunks, row_checksum, write_checksums
+from features.cache.rows import Rows, StoredTable
+from features.cache.safe_files import GuardedFile, new_hdf5, publish
+from features.cache.seal import is_intact, seal_file, sealed_version
+from features.embedding.specification import ExtractorSpec
+from features.errors import CacheError
+
+__all__ = [
+    "CACHE_FORMAT",
+    "CACHE_VERSION",
+    "Failure",
+    "Features",
+    "Items",
+    "read_features",
+    "write_features",
+]
+
+CACHE_FORMAT = "lesion-features"
+CACHE_VERSION = 2
+# Version 1 had neither seal nor checksums; it is read, and written anew as version 2.
+_READABLE_VERSIONS = (1, CACHE_VERSION)
+
+Embeddings = npt.NDArray[np.float32]
+_TEXT = h5py.string_dtype("utf-8")
+_TEXT_COLUMNS = ("sha256", "path", "label", "split", "group")
+# Beyond this embeddings aren't turned into float32 all at once, beyond that not even read.
+_SMALL_BYTES = 2**30
+_HELD_BYTES = 3 * 2**30
+# What reading a damaged file that no seal protects may raise.
+_DAMAGED = (LookupError, ValueError, TypeError, AttributeError, OSError, RuntimeError)
+_NUMBER_COLUMNS = {"row": np.int64, "width": np.int32, "height": np.int32}
+
+
+@dataclass(frozen=True)
+class Items:
+    """One entry per image file; several may share a row of the embeddings.
+
+    Parameters
+    ----------
+    row : ndarray of int, shape (n,)
+        Which row of the embeddings is the image's.
+    sha256 : ndarray of str, shape (n,)
+        Hash of the file's bytes.
+    path : ndarray of str, shape (n,)
+        Relative to the image folder, with forward slashes; empty where the file is gone and
+        only its embedding is kept.
+    label, split, group : ndarray of str, shape (n,)
+        Empty where unknown; `split` is one of ``"train"``, ``"valid"``, ``"test"`` and ``""``.
+    width, height : ndarray of int, shape (n,)
+        Size of the original image in pixels.
+    """
+
+    row: npt.NDArray[np.int64]
+    sha256: npt.NDArray[np.str_]
+    path: npt.NDArray[np.str_]
+    label: npt.NDArray[np.str_]
+    split: npt.NDArray[np.str_]
+    group: npt.NDArray[np.str_]
+    width: npt.NDArray[np.int32]
+    height: npt.NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def take(self, where: npt.NDArray[Any]) -> Items:
+        """Select entries by mask or index."""
+        return Items(**{name: column[where] for name, column in vars(self).items()})
+
+    @classmethod
+    def from_rows(cls, rows: Iterable[Sequence[Any]]) -> Items:
+        """Make the columns from rows in the order of the fields."""
+        listed = list(rows)
+        columns = list(zip(*listed, strict=True)) if listed else [()] * 8
+        found: dict[str, Any] = {
+            name: np.asarray(column, dtype=_NUMBER_COLUMNS.get(name, np.str_))
+            for name, column in zip(cls.__dataclass_fields__, columns, strict=True)
+        }
+        return cls(**found)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An image that could not be read, and why."""
+
+    sha256: str
+    path: str
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Features:
+    """The content of a feature file.
+
+    Parameters
+    ----------
+    spec : ExtractorSpec
+        What made the embeddings.
+    embeddings : ndarray of float32 or Rows, shape (r, d)
+        One row per distinct image; row ``items.row[i]`` belongs to item ``i``. `Rows` where there
+        are too many to hold them as float32.
+    items : Items
+    failures : tuple of Failure
+    synthetic : bool
+        Whether the images are drawn rather than photographed.
+    images : str
+        The folder that the paths are relative to, as it was at extraction.
+    weights_path : str
+        Where the weights file lay at extraction; empty if there is none.
+    created : str
+        ISO 8601 time in UTC.
+    software : dict
+        Versions of what made the file.
+    """
+
+    spec: ExtractorSpec
+    embeddings: Embeddings | Rows
+    items: Items
+    failures: tuple[Failure, ...] = ()
+    synthetic: bool = False
+    images: str = ""
+    weights_path: str = ""
+    created: str = ""
+    software: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def fingerprint(self) -> str:
+        """Fingerprint of the extractor that made the embeddings."""
+        return self.spec.fingerprint
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """What every output made from these features must say of itself."""
+        marks = {"untrained": self.spec.untrained, "synthetic": self.synthetic}
+        return tuple(mark for mark, holds in marks.items() if holds)
+
+    def embedded(self, items: Items) -> Embeddings:
+        """Give what heads are given of `items`, shape (len(items), spec.head_dim)."""
+        return self.spec.combine(self.embeddings[items.row])
+
+    def rows(self, items: Items) -> Rows:
+        """Give the same in blocks, when they are asked for."""
+        found = self.embeddings if isinstance(self.embeddings, Rows) else Rows(self.embeddings)
+        return found.take(items.row, combine=self.spec.combine, d=self.spec.head_dim)
+
+
+def software_versions() -> dict[str, str]:
+    """Name the versions that a result depends on."""
+    names = ("numpy", "pillow", "h5py", "keras", "tensorflow", "scikit-learn", "xgboost")
+    found = {"python": platform.python_version()}
+    for name in ("lesion-classifier", *names):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+@contextlib.contextmanager
+def open_features(path: Path) -> Iterator[h5py.File]:
+    """Open a feature file for reading, or say why it can't be.
+
+    Raises
+    ------
+    CacheError
+        If the file is missing, altered, not HDF5, of another format, or of a newer version.
+    """
+    _require_sound(path)
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise CacheError(
+            f"{path} can't be opened as an HDF5 file ({error}): make it anew"
+        ) from error
+    with file:
+        if file.attrs.get("format") != CACHE_FORMAT:
+            raise CacheError(
+                f"{path} is an HDF5 file but not a feature file: "
+                "give one that extract_features.py made"
+            )
+        _require_known(path, int(file.attrs["version"]))
+        try:
+            yield file
+        except _DAMAGED as error:
+            raise CacheError(f"{path} is damaged ({error}): make it anew") from error
+
+
+def _require_sound(path: Path) -> None:
+    """Keep altered files from HDF5, which may crash on them."""
+    if not path.is_file():
+        raise CacheError(
+            f"{path} does not exist: make it with `python extract_features.py IMAGES --out {path}`"
+        )
+    try:
+        version = sealed_version(path)
+        if version is None:
+            return
+        _require_known(path, version)
+        intact = is_intact(path)
+    except ValueError as error:
+        raise CacheError(
+            f"{path} can't be opened as an HDF5 file ({error}): make it anew"
+        ) from error
+    except OSError as error:
+        raise CacheError(f"{path} can't be read ({error.strerror}): mend that") from error
+    if not intact:
+        raise CacheError(
+            f"{path} was altered after it was written: put a copy in its place or make it anew; "
+            f"`python -m features verify {path}` says where it is damaged"
+        )
+
+
+def _require_known(path: Path, version: int) -> None:
+    if version not in _READABLE_VERSIONS:
+        newer = version > CACHE_VERSION
+        raise CacheError(
+            f"{path} has format version {version}, this program reads up to version "
+            f"{CACHE_VERSION}: " + ("update the program" if newer else "extract the features anew")
+        )
+
+
+def read_features(
+    path: str | Path, *, small: int = _SMALL_BYTES, held: int = _HELD_BYTES
+) -> Features:
+    """Read a feature file.
+
+    Parameters
+    ----------
+    path : str or Path
+    small : int
+        Embeddings that take no more bytes than this as float32 are given as an array.
+    held : int
+        Others that take no more than this as they are stored are held so in memory; still more are
+        left in the file, which must then stay where it is. Either way they are given as `Rows`.
+
+    Returns
+    -------
+    Features
+
+    Raises
+    ------
+    CacheError
+        If the file is missing, damaged or of another format.
+    """
+    with open_features(Path(path)) as file:
+        features = read_without_embeddings(file)
+        stored = file["embeddings"]
+        if 4 * stored.size <= small:
+            return replace(features, embeddings=stored[:].astype(np.float32, copy=False))
+        if stored.nbytes <= held:
+            return replace(features, embeddings=Rows(stored[:]))
+        table = StoredTable(Path(path).absolute(), "embeddings", stored.shape, stored.dtype)
+        return replace(features, embeddings=Rows(table))
+
+
+def read_without_embeddings(file: h5py.File) -> Features:
+    """Read all but the embeddings of an open feature file (they come as zero rows)."""
+    spec = ExtractorSpec.from_dict(json.loads(file.attrs["extractor"]))
+    if file.attrs["fingerprint"] != spec.fingerprint:
+        raise ValueError("its fingerprint is not that of the extractor it describes")
+    failures = [file["failures"][name].asstr()[:] for name in ("sha256", "path", "code", "reason")]
+    return Features(
+        spec=spec,
+        embeddings=np.empty((0, spec.width), np.float32),
+        items=Items(
+            **{name: file["items"][name].asstr()[:].astype(np.str_) for name in _TEXT_COLUMNS},
+            **{name: file["items"][name][:] for name in _NUMBER_COLUMNS},
+        ),
+        failures=tuple(Failure(*row) for row in zip(*failures, strict=True)),
+        synthetic=bool(file.attrs["synthetic"]),
+        images=str(file.attrs["images"]),
+        weights_path=str(file.attrs["weights_path"]),
+        created=str(file.attrs["created"]),
+        software=json.loads(file.attrs["software"]),
+    )
+
+
+def write_features(
+    path: str | Path,
+    features: Features,
+    *,
+    blocks: Iterable[Embeddings] | None = None,
+    rows: int | None = None,
+    dtype: npt.DTypeLike = np.float32,
+) -> None:
+    """Write a feature file in one step: a reader sees the old file or the new one, whole.
+
+    Parameters
+    ----------
+    path : str or Path
+        Replaced if it exists.
+    features : Features
+        What to write.
+    blocks : iterable of ndarray, shape (any, d), optional
+        The embeddings in pieces, instead of ``features.embeddings``, so that they need not fit
+        into memory.
+    rows : int, optional
+        How many rows `blocks` give in all.
+    dtype : {float16, float32}
+        How the embeddings are stored.
+
+    Raises
+    ------
+    OSError
+        If the file can't be written; an existing one is left as it was.
+    """
+    target = Path(path)
+    if blocks is None:
+        whole = features.embeddings
+        blocks = whole.blocks() if isinstance(whole, Rows) else [whole]
+        rows = len(whole)
+    aside = target.with_name(f".{target.name}.partial")
+    try:
+        with new_hdf5(aside) as (file, guarded):
+            _write_attributes(file, features)
+            _write_items(file, features)
+            sound = _while_sound(blocks, guarded)
+            _write_embeddings(file, sound, rows or 0, features.spec.width, np.dtype(dtype))
+        seal_file(aside, CACHE_VERSION)
+        publish(aside, target)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _write_attributes(file: h5py.File, features: Features) -> None:
+    created = features.created or datetime.now(timezone.utc).isoformat(timespec="seconds")
+    file.attrs.update(
+        {
+            "format": CACHE_FORMAT,
+            "version": CACHE_VERSION,
+            "fingerprint": features.fingerprint,
+            "extractor": json.dumps(features.spec.as_dict()),
+            "created": created,
+            "software": json.dumps(features.software or software_versions()),
+            "synthetic": features.synthetic,
+            "images": features.images,
+            "weights_path": features.weights_path,
+        }
+    )
+
+
+def _write_items(file: h5py.File, features: Features) -> None:
+    items = file.create_group("items")
+    for name in _TEXT_COLUMNS:
+        items.create_dataset(name, data=getattr(features.items, name).astype(object), dtype=_TEXT)
+    for name, dtype in _NUMBER_COLUMNS.items():
+        items.create_dataset(name, data=getattr(features.items, name), dtype=dtype)
+    failures = file.create_group("failures")
+    for name in ("sha256", "path", "code", "reason"):
+        column = [getattr(failure, name) for failure in features.failures]
+        failures.create_dataset(name, data=np.array(column, dtype=object), dtype=_TEXT)
+
+
+def _while_sound(blocks: Iterable[Embeddings], guarded: GuardedFile) -> Iterator[Embeddings]:
+    for block in blocks:
+        yield block
+        guarded.require_sound()
+
+
+def _write_embeddings(
+    file: h5py.File, blocks: Iterable[Embeddings], rows: int, dim: int, dtype: np.dtype[Any]
+) -> None:
+    stored = file.create_dataset(
+        "embeddings", (rows, dim), dtype, chunks=(CHUNK_ROWS, dim), maxshape=(None, dim)
+    )
+    start = 0
+    checksums = []
+    for chunk in in_chunks(blocks):
+        values = chunk.astype(dtype, copy=False)
+        checksums.append(row_checksum(values))
+        stored[start : start + len(values)] = values
+        start += len(values)
+    if start != rows:
+        raise ValueError(f"got {start} rows of embeddings, expected {rows}")
+    write_checksums(file, checksums)

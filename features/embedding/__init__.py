@@ -1,0 +1,7 @@
+"""What is read off a network, and how an image becomes an embedding.
+
+extractor: Extractor, Look, converted_extractor, converted_files, load_extractor, rebuild_extractor
+recipes: choose_recipe
+specification: ExtractorSpec
+Within the room: views
+"""

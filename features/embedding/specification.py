@@ -1,0 +1,161 @@
+"""The specification of an extractor: all that changes an embedding, and its fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from features.embedding.views import View, combine, parse_views
+from features.errors import CacheMismatch
+from features.images.colour import AS_IS
+from features.images.decoding import PIXELS_VERSION, Frame
+
+__all__ = ["ExtractorSpec"]
+
+
+@dataclass(frozen=True)
+class ExtractorSpec:
+    """All that changes an embedding, and nothing else.
+
+    Parameters
+    ----------
+    network : str
+        Name of the frozen network, e.g. ``"inception_v3"``.
+    weights : {"pretrained", "untrained"}
+        Whether the network has learnt from images.
+    weights_sha256 : str
+        Hash of the weights file; for untrained weights, of the values.
+    input_size : int
+        Side of the square input, in pixels.
+    dim : int
+        Length of the embedding of one view.
+    layers : tuple of str
+        Layers that the embedding is read from.
+    pooling : str
+        How positions are summed up: ``"mean"`` or ``"mean+std"``.
+    views : tuple of str
+        Which views of an image are embedded, as `features.embedding.views.parse_views` reads them.
+    colour : {"as-is", "shades-of-grey"}
+        Whether the colour of the light is taken out.
+    precision : str
+        Number format of the network's arithmetic: ``"fp32"``, ``"bf16"``, or ``"int8:"`` and the
+        beginning of the quantised network's hash.
+    pixels : int
+        Version of the decoder, `features.images.decoding.PIXELS_VERSION`.
+    """
+
+    network: str
+    weights: str
+    weights_sha256: str
+    input_size: int
+    dim: int
+    layers: tuple[str, ...]
+    pooling: str = "mean"
+    views: tuple[str, ...] = ("identity",)
+    colour: str = AS_IS
+    precision: str = "fp32"
+    pixels: int = PIXELS_VERSION
+
+    @property
+    def looks(self) -> tuple[View, ...]:
+        """The views, parsed."""
+        return parse_views(self.views, self.input_size, self.colour)
+
+    @property
+    def frames(self) -> tuple[Frame, ...]:
+        """What an image must be decoded to."""
+        return tuple(dict.fromkeys(view.frame for view in self.looks))
+
+    @property
+    def width(self) -> int:
+        """Numbers that are kept of an image: the embeddings of all views."""
+        return self.dim * len(self.views)
+
+    @property
+    def head_dim(self) -> int:
+        """Numbers that a head is given: the views of each frame averaged."""
+        return self.dim * len(self.frames)
+
+    def combine(self, rows: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+        """Turn what is kept of images, (n, width), into what heads are given, (n, head_dim)."""
+        return combine(rows, self.looks, self.dim)
+
+    @property
+    def fingerprint(self) -> str:
+        """Sha256 (hex) of the specification."""
+        canonical = json.dumps(self.as_dict(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    @property
+    def untrained(self) -> bool:
+        """Whether the network's weights are random."""
+        return self.weights == "untrained"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give the specification as JSON-ready values."""
+        return {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in asdict(self).items()
+            # What was made before there was a choice keeps its fingerprint.
+            if (key, value) != ("colour", AS_IS)
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ExtractorSpec:
+        """Read what `as_dict` gave.
+
+        Raises
+        ------
+        ValueError
+            If a field is missing or unknown.
+        """
+        names = {field.name for field in fields(cls)}
+        if set(values) | {"colour"} != names:
+            odd = ", ".join(sorted((set(values) | {"colour"}) ^ names))
+            raise ValueError(f"the extractor's description has missing or unknown fields: {odd}")
+        given: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
+        }
+        return cls(**given)
+
+    def require(self, other: ExtractorSpec, *, mine: str, others: str) -> None:
+        """Refuse to go on if `other` gives other numbers.
+
+        Parameters
+        ----------
+        other : ExtractorSpec
+        mine, others : str
+            What the two belong to, for the message: ``"features.h5"``, ``"this run"``.
+
+        Raises
+        ------
+        CacheMismatch
+            With every difference spelled out.
+        """
+        if self == other:
+            return
+        ours = {"colour": self.colour, **self.as_dict()}
+        theirs = {"colour": other.colour, **other.as_dict()}
+        told = "; ".join(
+            f"{key.replace('_', ' ')} {_short(ours[key])} against {_short(theirs[key])}"
+            for key in ours
+            if ours[key] != theirs[key]
+        )
+        raise CacheMismatch(
+            f"{mine} was made with {self}, {others} has {other} ({told}): "
+            "use the same network, weights and options, or write to another file"
+        )
+
+    def __str__(self) -> str:
+        return f"{self.network}/{self.weights} ({self.fingerprint[:8]})"
+
+
+def _short(value: object) -> str:
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return text[:12] + "…" if len(text) == 64 else text

@@ -1,0 +1,370 @@
+"""One image file to the pixels a network sees: the only decoder, used to train and to serve."""
+
+from __future__ import annotations
+
+import functools
+import io
+import struct
+import warnings
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from PIL import ExifTags, Image, ImageCms, ImageFile, UnidentifiedImageError
+
+from features.errors import UnreadableImage
+from features.images.colour import AS_IS, correct, light
+from features.images.lesion import SIDE, WHOLE, Box, locate
+from features.images.strict import is_jpeg, is_png, load_jpeg, require_sound_png
+
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "MAX_BYTES",
+    "MAX_PIXELS",
+    "PIXELS_VERSION",
+    "Decoded",
+    "Frame",
+    "Pixels",
+    "decode",
+    "load_pixels",
+    "read_file",
+]
+
+# Part of every fingerprint: raise it whenever any image may give other pixels than before.
+PIXELS_VERSION: Final = 1
+MAX_PIXELS: Final = 89_000_000
+MAX_BYTES: Final = 1_000_000_000
+
+IMAGE_SUFFIXES: Final = frozenset(
+    f".{ending}"
+    for ending in (
+        *("jpg", "jpeg", "jpe", "jfif", "png", "tif", "tiff", "bmp", "webp", "gif"),
+        *("ppm", "pgm", "avif", "jp2", "j2k", "heic", "heif", "dcm"),
+    )
+)
+_FORMATS: Final = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF", "PPM", "AVIF", "JPEG2000")
+# What Pillow and its codecs are known to raise on damaged files, besides its own two errors.
+_DAMAGE: Final = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    EOFError,
+    RuntimeError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+)
+_TURNS: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# LittleCMS keeps the last pixel in a transform, which threads must not share.
+_CMS_NO_CACHE: Final = ImageCms.Flags.NOCACHE
+
+Pixels = npt.NDArray[np.uint8]
+
+# What these warn of is dealt with below: too large a picture is refused, odd metadata left out.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What is cut out of an image, and how large it becomes.
+
+    Parameters
+    ----------
+    size : int
+        Side of the square in pixels.
+    region : {"whole", "lesion"}
+        The whole image, or what `features.images.lesion.locate` finds.
+    colour : {"as-is", "shades-of-grey"}
+        Whether the colour of the light, estimated on the whole image, is taken out.
+    """
+
+    size: int
+    region: str = "whole"
+    colour: str = AS_IS
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """An image as the network sees it, and how large it was.
+
+    Parameters
+    ----------
+    frames : tuple of ndarray of uint8, shape (size, size, 3)
+        sRGB, each frame that was asked for.
+    width, height : int
+        Of the original in pixels, upright.
+    boxes : tuple of Box
+        Where in the image each frame lies.
+    """
+
+    frames: tuple[Pixels, ...]
+    width: int
+    height: int
+    boxes: tuple[Box, ...]
+
+    @property
+    def pixels(self) -> Pixels:
+        """The first frame."""
+        return self.frames[0]
+
+
+def load_pixels(source: str | Path | bytes, size: int) -> Pixels:
+    """Read an image as a square of sRGB pixels.
+
+    The image is turned upright by its EXIF orientation, laid over white where it is transparent,
+    converted from its colour profile to sRGB, and squashed to the square (bilinear, antialiased).
+    Of an animation the first frame is taken.
+
+    Parameters
+    ----------
+    source : str, Path or bytes
+        A file, or a file's content.
+    size : int
+        Side of the square in pixels.
+
+    Returns
+    -------
+    ndarray of uint8, shape (size, size, 3)
+
+    Raises
+    ------
+    UnreadableImage
+        With a reason that a person understands.
+
+    Examples
+    --------
+    >>> import io
+    >>> from PIL import Image
+    >>> file = io.BytesIO()
+    >>> Image.new("RGB", (640, 480), (200, 120, 90)).save(file, "PNG")
+    >>> load_pixels(file.getvalue(), 299)[0, 0].tolist()
+    [200, 120, 90]
+    """
+    return decode(source, size).pixels
+
+
+def decode(
+    source: str | Path | bytes, *frames: Frame | int, max_pixels: int = MAX_PIXELS
+) -> Decoded:
+    """Read an image as `load_pixels` does, in one or several frames, and tell its original size.
+
+    Parameters
+    ----------
+    source : str, Path or bytes
+        A file, or a file's content; read once.
+    *frames : Frame or int
+        An integer is the whole image at that size.
+    max_pixels : int, optional
+        An image with more is refused before it is decoded.
+
+    Returns
+    -------
+    Decoded
+
+    Raises
+    ------
+    UnreadableImage
+        With a reason that a person understands.
+    """
+    wanted = [Frame(frame) if isinstance(frame, int) else frame for frame in frames]
+    data = source if isinstance(source, bytes) else read_file(Path(source))
+    if not data:
+        raise UnreadableImage("empty", "the file is empty: copy or export it again")
+    try:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+            width, height = image.size
+            _require_size(width, height, max_pixels)
+            # Below twice the target the JPEG decoder's own scaling would be seen in the result.
+            least = 2 * max(_least(frame) for frame in wanted)
+            image.draft(None, (least, least))
+            loaded = _loaded(data, image)
+            # Asked for only now: Pillow would pass over damage that it meets on the way to EXIF.
+            orientation = _orientation(image)
+            turn = _TURNS.get(orientation)
+            boxes = _boxes(loaded, wanted, turn)
+            pixels = _frames(loaded, wanted, boxes, turn)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise _too_large(max_pixels) from error
+    except UnidentifiedImageError as error:
+        raise _unidentified(data) from error
+    except _DAMAGE as error:
+        raise _damaged(error) from error
+    if orientation >= 5 and turn is not None:
+        width, height = height, width
+    return Decoded(pixels, width, height, boxes)
+
+
+def read_file(path: Path) -> bytes:
+    """Read an image file's bytes.
+
+    Raises
+    ------
+    UnreadableImage
+        If there is no such file, it is no ordinary one, or it is too large for any image.
+    """
+    try:
+        # Reading a pipe would wait for ever.
+        if path.exists() and not path.is_file():
+            raise UnreadableImage("unreadable", "it is not an ordinary file: leave it out")
+        if path.stat().st_size > MAX_BYTES:
+            limit = f"{MAX_BYTES // 10**6} MB"
+            raise UnreadableImage("too_large", f"the file is larger than the {limit} allowed")
+        return path.read_bytes()
+    except OSError as error:
+        raise UnreadableImage("unreadable", f"the file can't be read ({error.strerror})") from error
+
+
+def _require_size(width: int, height: int, most: int) -> None:
+    if width * height > most:
+        raise _too_large(most, f"{width} x {height} pixels are more")
+
+
+def _too_large(most: int, got: str = "the image has more pixels") -> UnreadableImage:
+    limit = f"{most // 1_000_000} megapixels"
+    return UnreadableImage("too_large", f"{got} than the {limit} allowed: scale it down")
+
+
+def _unidentified(data: bytes) -> UnreadableImage:
+    known = {
+        "DICOM": data[128:132] == b"DICM",
+        "HEIF": data[4:8] == b"ftyp"
+        and data[8:12] in {b"heic", b"heix", b"mif1", b"msf1", b"hevc"},
+        "PDF": data.startswith(b"%PDF"),
+        "SVG": b"<svg" in data[:1000],
+    }
+    for name, found in known.items():
+        if found:
+            return UnreadableImage(
+                "unsupported",
+                f"the file is {name}, which isn't supported: export it as JPEG or PNG",
+            )
+    return UnreadableImage("not_an_image", "the file is not an image, or its header is damaged")
+
+
+def _damaged(error: BaseException) -> UnreadableImage:
+    if isinstance(error, UnreadableImage):
+        return error
+    if "truncated" in str(error).lower() or isinstance(error, EOFError):
+        return UnreadableImage(
+            "truncated", "the image is truncated: its end is missing, copy it again"
+        )
+    return UnreadableImage("unreadable", f"the image is damaged ({error or type(error).__name__})")
+
+
+def _loaded(data: bytes, image: ImageFile.ImageFile) -> Image.Image:
+    if is_jpeg(image):
+        return load_jpeg(data, image)
+    if is_png(image):
+        require_sound_png(data)
+    image.load()
+    return image
+
+
+def _orientation(image: ImageFile.ImageFile) -> int:
+    try:
+        value = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except _DAMAGE:
+        # A picture with unreadable EXIF data is shown as it lies by every viewer.
+        return 1
+    return value if isinstance(value, int) else 1
+
+
+def _least(frame: Frame) -> int:
+    # A lesion that fills half of the side or more is cut out at full sharpness.
+    return frame.size if frame.region == "whole" else 2 * frame.size
+
+
+def _boxes(
+    image: Image.Image, frames: Sequence[Frame], turn: Image.Transpose | None
+) -> tuple[Box, ...]:
+    lesion = WHOLE
+    if any(frame.region == "lesion" for frame in frames):
+        lesion = locate(_cut(image, Frame(SIDE), WHOLE, turn))
+    return tuple(lesion if frame.region == "lesion" else WHOLE for frame in frames)
+
+
+def _frames(
+    image: Image.Image, frames: Sequence[Frame], boxes: Sequence[Box], turn: Image.Transpose | None
+) -> tuple[Pixels, ...]:
+    cut = [_cut(image, frame, box, turn) for frame, box in zip(frames, boxes, strict=True)]
+    if all(frame.colour == AS_IS for frame in frames):
+        return tuple(cut)
+    colour = light(_cut(image, Frame(SIDE), WHOLE, None))
+    return tuple(
+        pixels if frame.colour == AS_IS else correct(pixels, colour)
+        for frame, pixels in zip(frames, cut, strict=True)
+    )
+
+
+def _cut(image: Image.Image, frame: Frame, box: Box, turn: Image.Transpose | None) -> Pixels:
+    if box == WHOLE:
+        square = _to_square(image, frame.size)
+        return np.asarray(square if turn is None else square.transpose(turn), dtype=np.uint8)
+    upright = image if turn is None else image.transpose(turn)
+    width, height = upright.size
+    inside = (box.left * width, box.top * height, box.right * width, box.bottom * height)
+    return np.asarray(_to_square(upright, frame.size, inside), dtype=np.uint8)
+
+
+def _to_square(
+    image: Image.Image, size: int, box: tuple[float, float, float, float] | None = None
+) -> Image.Image:
+    profile = image.info.get("icc_profile")
+    if image.mode in {"I", "F"} or image.mode.startswith("I;"):
+        image = _to_eight_bits(image)
+    if image.has_transparency_data:
+        over = image.convert("RGBA")
+        image = Image.new("RGBA", over.size, "white")
+        image.alpha_composite(over)
+        image = image.convert("RGB")
+    elif image.mode not in {"RGB", "L", "CMYK", "LAB"}:
+        image = image.convert("RGB")
+    image = image.resize((size, size), Image.Resampling.BILINEAR, box=box)
+    if profile:
+        image = _to_srgb(image, profile)
+    return image.convert("RGB")
+
+
+def _to_eight_bits(image: Image.Image) -> Image.Image:
+    if image.mode == "F":
+        raise UnreadableImage(
+            "unsupported", "the pixels are floating-point numbers: export it as 8-bit JPEG or PNG"
+        )
+    levels = np.asarray(image).astype(np.int64)
+    if levels.max(initial=0) > 255:
+        levels = (np.clip(levels, 0, 65535) + 128) // 257
+    return Image.fromarray(levels.clip(0, 255).astype(np.uint8))
+
+
+def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
+    try:
+        transform = _srgb_transform(profile, image.mode)
+        return image if transform is None else transform.apply(image)
+    except (ImageCms.PyCMSError, ValueError, OSError):
+        # Viewers show a picture with a broken or ill-fitting profile as if it had none.
+        return image
+
+
+@functools.lru_cache(maxsize=16)
+def _srgb_transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+    source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+    if mode == "RGB" and "srgb" in ImageCms.getProfileDescription(source).lower():
+        return None
+    target = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+    return ImageCms.ImageCmsTransform(source, target, mode, "RGB", flags=_CMS_NO_CACHE)

@@ -1,0 +1,129 @@
+"""Networks in OpenVINO's format, converted once and kept in the user's cache folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import platformdirs
+
+from features.networks.keras import build_network
+from features.networks.openvino import import_openvino
+from features.networks.registry import Source, file_sha256
+
+__all__ = ["Converted", "converted_network"]
+
+# Raise it when a conversion would come out differently from the same weights.
+_CONVERSION: Final = 2
+NETWORK: Final = "network.xml"
+PARAMETERS: Final = "network.bin"
+_NOTE: Final = "about.json"
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A converted network.
+
+    Parameters
+    ----------
+    path : Path
+        Its graph, ``network.xml``; the numbers lie beside it in ``network.bin``.
+    sha256 : str
+        Of the numbers.
+    """
+
+    path: Path
+    sha256: str
+
+
+def converted_network(source: Source, precision: str) -> Converted:
+    """Find a converted network, or convert it now.
+
+    Parameters
+    ----------
+    source : Source
+    precision : {"fp32", "bf16", "int8"}
+        bf16 is a matter of how fp32 numbers are used; int8 is a network of its own.
+
+    Returns
+    -------
+    Converted
+
+    Raises
+    ------
+    WeightsError
+        If the weights don't fit the network.
+    ExtractorError
+        If int8 is asked for and what quantises is not installed.
+    """
+    folder = _folder(source, precision)
+    found = _read(folder)
+    if found is not None:
+        return found
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".partial-"))
+    except OSError:
+        # Without a folder to keep it in, the network is converted in every run.
+        work = Path(tempfile.mkdtemp(prefix="lesion-classifier-"))
+        folder = work / "network"
+    staged = work / "staged"
+    staged.mkdir()
+    try:
+        if precision == "int8":
+            from features.networks.int8 import quantise
+
+            exact = converted_network(source, "fp32")
+            quantise(exact.path, staged / NETWORK, source.input_size)
+        else:
+            import_openvino()
+            model = build_network(source, source.input_size)
+            model.export(str(staged / NETWORK), format="openvino", verbose=False)
+        note = {"sha256": file_sha256(staged / PARAMETERS)}
+        (staged / _NOTE).write_text(json.dumps(note), encoding="utf-8")
+        _publish(staged, folder)
+    finally:
+        if folder.parent != work:
+            shutil.rmtree(work)
+    made = _read(folder)
+    if made is None:
+        raise FileNotFoundError(folder)
+    return made
+
+
+def _folder(source: Source, precision: str) -> Path:
+    what: dict[str, Any] = {
+        "conversion": _CONVERSION,
+        "network": source.network.name,
+        "weights": source.weights.sha256,
+        "layers": source.layers,
+        "pooling": source.pooling,
+        "size": source.input_size,
+        "int8": precision == "int8",
+    }
+    key = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
+    kept = os.environ.get("LESION_CACHE") or platformdirs.user_cache_path("lesion-classifier")
+    return Path(kept) / "networks" / f"{source.network.name}-{key}"
+
+
+def _read(folder: Path) -> Converted | None:
+    try:
+        note = json.loads((folder / _NOTE).read_text(encoding="utf-8"))
+        return Converted(folder / NETWORK, str(note["sha256"]))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _publish(staged: Path, folder: Path) -> None:
+    try:
+        staged.replace(folder)
+    except OSError:
+        # Another process was first: what it made is the same.
+        if _read(folder) is None:
+            raise

@@ -1,0 +1,339 @@
+"""The training images as a bundle keeps them: to show similar cases, and to know unlike ones."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from features.cache.contents import Features, Items
+from features.cache.safe_files import new_hdf5
+from features.errors import LesionError, UnreadableImage
+from features.images.decoding import load_pixels
+from models.bundle.familiarity import FALSE_ALARMS, Space, kth_distance, learn_limit, learn_space
+from models.results_cache import Kept, content_hash
+
+__all__ = ["GALLERY", "Gallery", "GalleryError", "Similar", "read_gallery", "write_gallery"]
+
+GALLERY: Final = "gallery.h5"
+
+_SHOWN: Final = 5000
+_SIDE: Final = 96
+_QUALITY: Final = 80
+_LARGEST_PICTURE: Final = 32 << 10
+_JPEG: Final = b"\xff\xd8\xff"
+_LARGEST_FILE: Final = 512 << 20
+_COLUMNS: Final = {
+    "about": (1, "uint8"),
+    "axes": (2, "float16"),
+    "places": (2, "float16"),
+    "label": (1, "uint16"),
+    "sha256": (2, "uint8"),
+    "pictures": (1, "uint8"),
+    "picture_ends": (1, "int64"),
+}
+# What h5py raises on a file that is not what it should be.
+_DAMAGE: Final = (OSError, LookupError, TypeError, ValueError, AttributeError, RuntimeError)
+
+# Raise it when something else would be learnt from the same embeddings.
+_LEARNING: Final = 1
+
+Floats = npt.NDArray[np.float32]
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+
+class GalleryError(LesionError):
+    """A gallery file that holds anything but a gallery."""
+
+
+@dataclass(frozen=True)
+class Similar:
+    """A training image that is like another one.
+
+    Parameters
+    ----------
+    label : str
+        As in the data.
+    distance : float
+        As of `models.bundle.familiarity.Space`: 0 for the same embedding, 1 for nothing in common.
+    sha256 : str
+        Of its file.
+    thumbnail : bytes or None
+        A JPEG of at most 96 pixels a side.
+    """
+
+    label: str
+    distance: float
+    sha256: str
+    thumbnail: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Training images, compared in a space of their own.
+
+    Parameters
+    ----------
+    space : Space
+    places : ndarray of float32, shape (n, k)
+        Coordinates of the images that can be shown, the first n of all.
+    labels : tuple of str, length m
+        Of all training images.
+    sha256 : tuple of str, length m
+    thumbnails : tuple of (bytes or None), length n
+    limit : float or None
+        Distance to the fifth nearest beyond which an image is unlike them; None where there were
+        too few to tell.
+    alpha : float
+        Share of images like the training images that may lie beyond it.
+    """
+
+    space: Space
+    places: Floats
+    labels: tuple[str, ...]
+    sha256: tuple[str, ...]
+    thumbnails: tuple[bytes | None, ...]
+    limit: float | None
+    alpha: float
+
+    def __post_init__(self) -> None:
+        # The first of several files with the same content.
+        known = dict(zip(reversed(self.sha256), reversed(self.labels), strict=True))
+        object.__setattr__(self, "_known", known)
+
+    def distance(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Give the distance of embeddings (n, d) from the training images, shape (n,)."""
+        return kth_distance(self.space.place(X), self.places)
+
+    def unlike(self, distance: float) -> tuple[str, ...]:
+        """Say that an image at this distance is unlike the training images; nothing if it isn't."""
+        if self.limit is None or not distance > self.limit:
+            return ()
+        return (
+            "The picture is unlike the images that the classifier learnt from (distance "
+            f"{distance:.2f}, beyond {1 - self.alpha:.0%} of them).",
+        )
+
+    def label_of(self, sha256: str) -> str | None:
+        """Give the label of the training image with these bytes; None if there is none."""
+        found: str | None = vars(self)["_known"].get(sha256)
+        return found
+
+    def nearest(self, X: npt.ArrayLike, count: int) -> list[tuple[Similar, ...]]:
+        """Give the `count` nearest training images of each embedding (n, d), nearest first."""
+        found = []
+        for distances in 1 - self.space.place(X) @ self.places.T:
+            first = np.argsort(distances, kind="stable")[:count].tolist()
+            found.append(
+                tuple(
+                    Similar(
+                        self.labels[at],
+                        max(float(distances[at]), 0.0),
+                        self.sha256[at],
+                        self.thumbnails[at],
+                    )
+                    for at in first
+                )
+            )
+        return found
+
+
+def write_gallery(
+    path: Path,
+    features: Features,
+    train: Items,
+    *,
+    thumbnails: bool = True,
+    seed: int = 0,
+    kept: Kept | None = None,
+) -> None:
+    """Keep training images for a bundle.
+
+    Parameters
+    ----------
+    path : Path
+    features : Features
+        With the embeddings and the folder of the images.
+    train : Items
+        The images that were trained on. Beyond 5,000 only as many, drawn at random, can be shown;
+        all of them are known again by their hash.
+    thumbnails : bool
+        Whether to keep small pictures of those whose files are where they were.
+    seed : int
+    kept : Kept, optional
+        Has what was learnt from the same images before, and gets what is learnt now; no pictures.
+
+    Raises
+    ------
+    OSError
+    """
+    order = np.random.default_rng(seed).permutation(len(train))
+    shown = train.take(np.sort(order[:_SHOWN]))
+    hidden = train.take(np.sort(order[_SHOWN:]))
+    X = np.asarray(features.embedded(shown), np.float32)
+    alone = np.char.add("alone ", np.arange(len(shown)).astype(str))
+    groups = np.where(shown.group == "", alone, shown.group)
+    learnt: Arrays
+    if kept is None:
+        learnt = _learn(X, groups, seed)
+    else:
+        what = {"gallery": _LEARNING, "data": content_hash(X, groups), "seed": seed}
+        learnt = kept.made(what, lambda: _learn(X, groups, seed))
+    limit = float(learnt["limit"]) if np.isfinite(learnt["limit"]) else None
+    pictures = _thumbnails(Path(features.images), shown) if thumbnails else [b""] * len(shown)
+    names, label = np.unique(np.concatenate([shown.label, hidden.label]), return_inverse=True)
+    about = {"labels": names.tolist(), "limit": limit, "alpha": FALSE_ALARMS}
+    hashes = "".join([*shown.sha256.tolist(), *hidden.sha256.tolist()])
+    columns: dict[str, Any] = {
+        "about": np.frombuffer(json.dumps(about).encode(), np.uint8),
+        "axes": learnt["axes"].astype(np.float16),
+        "places": learnt["places"].astype(np.float16),
+        "label": label.astype(np.uint16),
+        "sha256": np.frombuffer(bytes.fromhex(hashes), np.uint8).reshape(-1, 32),
+        "pictures": np.frombuffer(b"".join(pictures), np.uint8),
+        "picture_ends": np.cumsum([len(each) for each in pictures], dtype=np.int64),
+    }
+    with new_hdf5(path) as (file, _):
+        for name, values in columns.items():
+            file.create_dataset(name, data=values, track_times=False)
+
+
+def _learn(X: Floats, groups: npt.NDArray[Any], seed: int) -> Arrays:
+    space, limit = learn_space(X, seed=seed), learn_limit(X, groups, seed=seed)
+    return {
+        "axes": space.axes,
+        "places": space.place(X),
+        "limit": np.array(np.nan if limit is None else limit),
+    }
+
+
+def _thumbnails(folder: Path, items: Items) -> list[bytes]:
+    def small(at: int) -> bytes:
+        path = str(items.path[at])
+        if not path:
+            return b""
+        try:
+            data = (folder / path).read_bytes()
+            if hashlib.sha256(data).hexdigest() != items.sha256[at]:
+                return b""
+            pixels = load_pixels(data, _SIDE)
+        except (OSError, UnreadableImage):
+            # A similar case without a picture is still one.
+            return b""
+        width, height = max(int(items.width[at]), 1), max(int(items.height[at]), 1)
+        scale = _SIDE / max(width, height)
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        file = io.BytesIO()
+        Image.fromarray(pixels).resize(size).save(file, "JPEG", quality=_QUALITY)
+        return file.getvalue()
+
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(small, range(len(items))))
+
+
+def read_gallery(data: bytes, dim: int) -> Gallery:
+    """Read what `write_gallery` wrote; what is in the file is data and nothing else.
+
+    Parameters
+    ----------
+    data : bytes
+        Content of the file.
+    dim : int
+        Length of the embeddings.
+
+    Returns
+    -------
+    Gallery
+
+    Raises
+    ------
+    GalleryError
+        If anything in it is not as `write_gallery` would have it. Nothing takes more memory than
+        the file is long before that is known.
+    """
+    if len(data) > _LARGEST_FILE:
+        raise GalleryError(f"got {len(data):,} bytes, expected at most {_LARGEST_FILE:,}")
+    try:
+        with h5py.File(io.BytesIO(data), "r") as file:
+            columns = _read_columns(file, len(data))
+        return _gallery_of(columns, dim)
+    except _DAMAGE as error:
+        raise GalleryError(f"it can't be read ({error})") from error
+
+
+def _read_columns(file: h5py.File, size: int) -> dict[str, npt.NDArray[Any]]:
+    if set(file) != set(_COLUMNS):
+        raise GalleryError(f"got the tables {', '.join(sorted(file)) or 'none'}")
+    columns: dict[str, npt.NDArray[Any]] = {}
+    for name, (dimensions, kind) in _COLUMNS.items():
+        if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+            raise GalleryError(f"{name} is a link")
+        table = file[name]
+        if not isinstance(table, h5py.Dataset) or table.ndim != dimensions or table.dtype != kind:
+            raise GalleryError(f"{name} is not a table of {kind} in {dimensions} dimensions")
+        if (
+            table.chunks
+            or table.external
+            or table.is_virtual
+            or table.id.get_create_plist().get_nfilters()
+        ):
+            raise GalleryError(f"{name} is not stored plainly")
+        if table.nbytes > size:
+            raise GalleryError(f"{name} claims {table.nbytes:,} bytes in a file of {size:,}")
+        columns[name] = table[()]
+    return columns
+
+
+def _gallery_of(columns: dict[str, npt.NDArray[Any]], dim: int) -> Gallery:
+    about = json.loads(columns["about"].tobytes())
+    names, limit, alpha = about["labels"], about["limit"], float(about["alpha"])
+    axes, places = columns["axes"].astype(np.float32), columns["places"].astype(np.float32)
+    label, sha256, ends = columns["label"], columns["sha256"], columns["picture_ends"]
+    sound = {
+        "labels": isinstance(names, list) and all(type(name) is str for name in names),
+        "limit": limit is None or (type(limit) is float and np.isfinite(limit)),
+        "alpha": 0 < alpha < 1,
+        "axes": axes.shape == (dim, places.shape[1]) and bool(np.isfinite(axes).all()),
+        "places": 0 < len(places) <= len(label) and bool(np.isfinite(places).all()),
+        "label": len(label) == 0 or int(label.max()) < len(names),
+        "sha256": sha256.shape == (len(label), 32),
+        "pictures": _ends_fit(ends, len(places), columns["pictures"].size),
+    }
+    if odd := [name for name, holds in sound.items() if not holds]:
+        raise GalleryError(f"it has values that make no sense: {', '.join(odd)}")
+    return Gallery(
+        Space(axes),
+        places,
+        tuple(names[number] for number in label.tolist()),
+        tuple(row.tobytes().hex() for row in sha256),
+        _pictures(columns["pictures"].tobytes(), ends.tolist()),
+        limit,
+        alpha,
+    )
+
+
+def _ends_fit(ends: npt.NDArray[np.int64], n: int, size: int) -> bool:
+    if ends.shape != (n,) or int(ends[-1]) != size:
+        return False
+    lengths = np.diff(ends, prepend=0)
+    return bool((lengths >= 0).all() and (lengths <= _LARGEST_PICTURE).all())
+
+
+def _pictures(data: bytes, ends: Sequence[int]) -> tuple[bytes | None, ...]:
+    found: list[bytes | None] = []
+    for start, end in zip([0, *ends[:-1]], ends, strict=True):
+        picture = data[start:end]
+        if picture and not picture.startswith(_JPEG):
+            raise GalleryError("a small picture is not a JPEG")
+        found.append(picture or None)
+    return tuple(found)

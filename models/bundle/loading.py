@@ -1,0 +1,277 @@
+"""What is served: a folder with the head, the network and all that explains them.
+
+Whatever a bundle holds, loading it runs no code of its.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from features.embedding.specification import ExtractorSpec
+from models.bundle.classes import load_classes
+from models.bundle.fusion import load_fusion
+from models.bundle.gallery import GALLERY, Gallery, GalleryError, read_gallery
+from models.bundle.manifest import (
+    MANIFEST,
+    BundleRefused,
+    altered,
+    class_files,
+    read_manifest,
+    verify_files,
+)
+from models.decisions.calibrators import Calibration
+from models.decisions.thresholds import Zone
+from models.heads import base as heads
+from models.heads.classes import ClassHeads
+from models.heads.files import HeadFileError, load_head
+from models.patients.fusion import FUSION, FusedHead
+
+__all__ = [
+    "Bundle",
+    "BundleRefused",
+    "load_bundle",
+]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A verified bundle.
+
+    Parameters
+    ----------
+    folder : Path
+    created : str
+        ISO 8601 time in UTC.
+    spec : ExtractorSpec
+        What the embeddings must be made with.
+    network_path : Path or None
+        The network as it was converted (.xml), or else its weights; None if untrained.
+    labels : tuple of str
+        (negative, positive).
+    head_name, head_title : str
+        Key in `models.heads.base.HEADS`, and the name that a person reads.
+    head : object
+        The fitted head.
+    settings : dict
+        Of the head.
+    calibration : Calibration
+    threshold : float
+        On the probability; at or above it an image is suspicious.
+    threshold_rule : str
+        How it was chosen, for a person.
+    zone : Zone or None
+        Probabilities that don't tell; the threshold is among them. None in bundles of version 1.
+    metrics : dict
+        By split, as `models.evaluation.values.Evaluation.as_dict` gives them, without the curves.
+    counts : dict
+        Images by split and label.
+    folds, seed : int
+        Of the cross-validation.
+    notes : tuple of str
+        What a reader of the metrics must know.
+    marks : tuple of str
+        ``"untrained"``, ``"synthetic"``.
+    versions : dict
+        Of the software, under ``"features"`` and ``"heads"``.
+    identity : str
+        Hash of the manifest, which names the hash of every other file.
+    classes : ClassHeads or None
+        What tells which class, where the data had more than two.
+    class_metrics : dict
+        By split, as `models.evaluation.classes.ClassEvaluation.as_dict` gives them.
+    fusion : FusedHead or None
+        What takes age, sex and site besides, where they were given at fitting.
+    gallery : Gallery or None
+        The training images, where they were kept.
+    """
+
+    folder: Path
+    created: str
+    spec: ExtractorSpec
+    network_path: Path | None
+    labels: tuple[str, str]
+    head_name: str
+    head_title: str
+    head: Any
+    settings: dict[str, Any]
+    calibration: Calibration
+    threshold: float
+    threshold_rule: str
+    zone: Zone | None
+    metrics: dict[str, Any]
+    counts: dict[str, dict[str, int]]
+    folds: int
+    seed: int
+    notes: tuple[str, ...]
+    marks: tuple[str, ...]
+    versions: dict[str, dict[str, str]]
+    identity: str
+    classes: ClassHeads | None = None
+    class_metrics: dict[str, Any] = field(default_factory=dict)
+    fusion: FusedHead | None = None
+    gallery: Gallery | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """Fingerprint of the extractor."""
+        return self.spec.fingerprint
+
+    def score(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Give the head's scores of embeddings (n, d), shape (n,); higher is more positive."""
+        return heads.score(self.head, np.asarray(X, np.float32))
+
+    def probability(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Give calibrated probabilities of the positive class of embeddings (n, d), shape (n,)."""
+        return self.calibration.apply(self.score(X))
+
+    def probability_with(
+        self, X: npt.ArrayLike, rows: Sequence[Mapping[str, Any]]
+    ) -> npt.NDArray[np.float64]:
+        """Give the probabilities of embeddings (n, d) with what is known of each patient.
+
+        Parameters
+        ----------
+        X : array-like, shape (n, d)
+        rows : sequence of mapping, length n
+            As `models.patients.encoding.read_patient` gives them; the image alone judges where one
+            is empty.
+
+        Returns
+        -------
+        ndarray, shape (n,)
+        """
+        scores = self.score(X)
+        found = self.calibration.apply(scores)
+        given = [place for place, row in enumerate(rows) if row]
+        if given and self.fusion is not None:
+            known = [rows[place] for place in given]
+            found[given] = self.fusion.probability(scores[given], known)
+        return found
+
+    def fused(self) -> Bundle:
+        """Give the same bundle with title, calibration, decisions and metrics of its fusion.
+
+        Raises
+        ------
+        BundleRefused
+            If it has none.
+        """
+        fused = self.fusion
+        if fused is None:
+            raise BundleRefused(
+                f"the bundle {self.folder} judges by the image alone: leave metadata away, "
+                "or fit it with `fit_classifier.py --metadata CSV`"
+            )
+        return replace(
+            self,
+            head_name=FUSION,
+            head_title=fused.title,
+            calibration=fused.calibration,
+            threshold=fused.threshold,
+            threshold_rule=fused.threshold_rule,
+            zone=fused.zone,
+            metrics=fused.metrics,
+        )
+
+    def terms(self, inputs: Mapping[str, Any] | None) -> Bundle | FusedHead:
+        """Give what holds the threshold and the zone of a verdict that used `inputs`."""
+        return self.fusion if inputs and self.fusion is not None else self
+
+
+def load_bundle(folder: str | Path) -> Bundle:
+    """Read a bundle after verifying every file in it.
+
+    Parameters
+    ----------
+    folder : str or Path
+
+    Returns
+    -------
+    Bundle
+
+    Raises
+    ------
+    BundleRefused
+        If it is incomplete, altered, of another format version, or contradicts itself. Nothing
+        but ``bundle.json`` is parsed before all hashes were found right.
+    """
+    folder = Path(folder)
+    try:
+        values, spec = read_manifest(folder)
+        wanted = {values["head_file"], *class_files(values)} | ({GALLERY} & set(values["files"]))
+        contents = verify_files(folder, values["files"], wanted)
+    except OSError as error:
+        raise BundleRefused(f"the bundle {folder} can't be read ({error})") from error
+    try:
+        calibration = Calibration.from_dict(values["calibration"])
+    except (TypeError, ValueError, LookupError) as error:
+        raise altered(folder, f"{MANIFEST} has a calibration without sense ({error})") from error
+    zone = _read_zone(folder, values)
+    network_file = values["network_file"]
+    return Bundle(
+        folder=folder,
+        created=values["created"],
+        spec=spec,
+        network_path=None if network_file is None else folder / network_file,
+        labels=(values["labels"][0], values["labels"][1]),
+        head_name=values["head"],
+        head_title=values["head_title"],
+        head=_read_head(folder, values["head_file"], contents[values["head_file"]], spec),
+        settings=values["settings"],
+        calibration=calibration,
+        threshold=float(values["threshold"]),
+        threshold_rule=values["threshold_rule"],
+        zone=zone,
+        metrics=values["metrics"],
+        counts=values["counts"],
+        folds=values["folds"],
+        seed=values["seed"],
+        notes=tuple(values["notes"]),
+        marks=tuple(values["marks"]),
+        versions=values["versions"],
+        identity=values["sealed"],
+        classes=load_classes(folder, values, contents, spec),
+        gallery=_read_gallery(folder, contents.get(GALLERY), spec),
+        class_metrics=(values["classes"] or {}).get("metrics", {}),
+        fusion=load_fusion(folder, values),
+    )
+
+
+def _read_zone(folder: Path, values: dict[str, Any]) -> Zone | None:
+    if values["zone"] is None:
+        return None
+    try:
+        zone = Zone.from_dict(values["zone"])
+    except (TypeError, ValueError, LookupError) as error:
+        raise altered(folder, f"{MANIFEST} has a zone without sense ({error})") from error
+    if not zone.holds(values["threshold"]):
+        raise altered(folder, f"{MANIFEST} has a zone that the threshold is not in")
+    return zone
+
+
+def _read_gallery(folder: Path, data: bytes | None, spec: ExtractorSpec) -> Gallery | None:
+    try:
+        return None if data is None else read_gallery(data, spec.head_dim)
+    except GalleryError as error:
+        raise altered(folder, f"{GALLERY} is not a gallery: {error}") from error
+
+
+def _read_head(folder: Path, name: str, data: bytes, spec: ExtractorSpec) -> Any:
+    try:
+        head = load_head(name, data)
+    except HeadFileError as error:
+        raise altered(folder, f"{name} is not a head: {error}") from error
+    inputs, classes = getattr(head, "n_features_in_", None), len(getattr(head, "classes_", ()))
+    if inputs != spec.head_dim or classes != 2:
+        raise altered(
+            folder,
+            f"its head takes embeddings of {inputs} numbers and knows {classes} classes, "
+            f"expected {spec.head_dim} and 2",
+        )
+    return head

@@ -1,0 +1,254 @@
+"""How a bundle is made: written aside, loaded as the service would, and renamed into place."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from features.cache.contents import Features, software_versions
+from features.embedding.extractor import converted_files
+from features.embedding.specification import ExtractorSpec
+from features.networks.registry import file_sha256
+from models.bundle.classes import dump_classes
+from models.bundle.fusion import dump_fusion
+from models.bundle.gallery import GALLERY, write_gallery
+from models.bundle.loading import Bundle, load_bundle
+from models.bundle.manifest import (
+    BUNDLE_FORMAT,
+    BUNDLE_VERSION,
+    MANIFEST,
+    NETWORK_FILES,
+    NETWORK_NUMBERS,
+    BundleRefused,
+    seal,
+)
+from models.bundle.staging import require_free, swap
+from models.evaluation.values import Evaluation
+from models.heads import base as heads
+from models.heads.files import dump_head
+from models.results_cache import Kept
+from models.training.results import Comparison
+
+__all__ = ["Render", "find_weights", "require_free", "save_bundle"]
+
+Render = Callable[[str, Mapping[str, Mapping[str, str]]], Mapping[str, str]]
+
+_PROBES = 64
+
+
+def find_weights(features: Features, weights: str | Path | None = None) -> Path | None:
+    """Find the network's weights file that made the embeddings, to be put into the bundle.
+
+    Parameters
+    ----------
+    features : Features
+    weights : str or Path, optional
+        Where to look instead of where the file lay at extraction.
+
+    Returns
+    -------
+    Path or None
+        None for an untrained network, whose weights are made from a seed.
+
+    Raises
+    ------
+    BundleRefused
+        If the file isn't there or is another one.
+    """
+    spec = features.spec
+    if spec.untrained:
+        return None
+    path = Path(weights or features.weights_path)
+    if not path.is_file():
+        where = f"at {path}" if weights or features.weights_path else "in a place that is known"
+        raise BundleRefused(
+            f"the weights of {spec} are not {where}, and without them nothing can be served: "
+            "give their file with --weights PATH"
+        )
+    if (found := file_sha256(path)) != spec.weights_sha256:
+        raise BundleRefused(
+            f"{path} ({found[:8]}…) is not the weights file that made these embeddings "
+            f"({spec.weights_sha256[:8]}…): give that one with --weights PATH, "
+            "or extract the features anew"
+        )
+    return path
+
+
+def save_bundle(
+    folder: str | Path,
+    comparison: Comparison,
+    features: Features,
+    render: Render,
+    *,
+    weights: str | Path | None = None,
+    overwrite: bool = False,
+    thumbnails: bool = True,
+    gallery: bool = True,
+    kept: Kept | None = None,
+) -> Bundle:
+    """Write the chosen head with all that is needed to serve and to judge it.
+
+    The bundle is written aside, loaded as the service would, and renamed into place; a failure
+    leaves `folder` as it was.
+
+    Parameters
+    ----------
+    folder : str or Path
+    comparison : Comparison
+        Of heads that were fitted on `features`.
+    features : Features
+    render : callable
+        Writes what a person reads: takes the time of making and the versions of the software, gives
+        the text of ``"report.html"`` and of ``"MODEL_CARD.md"``.
+    weights : str or Path, optional
+        As for `find_weights`.
+    overwrite : bool
+        Whether a bundle in `folder` may be replaced.
+    thumbnails : bool
+        Whether the gallery keeps small pictures of the training images.
+    gallery : bool
+        Whether to keep the training images' embeddings, by which similar cases are found and unlike
+        images are known.
+    kept : Kept, optional
+        Where to find what depends on the embeddings alone (what is like what), and to keep it.
+
+    Returns
+    -------
+    Bundle
+        As it was loaded from its place.
+
+    Raises
+    ------
+    BundleRefused
+        If the folder is taken, the weights can't be found, the disk is full, or the head that is
+        read back gives other scores.
+    """
+    require_free(folder, overwrite=overwrite)
+    network = find_weights(features, weights)
+    # A link is followed, so that what it points to is replaced rather than the link.
+    target = Path(folder).resolve()
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(
+            prefix=f".{target.name}.", suffix=".partial", dir=target.parent
+        ) as aside:
+            staged = Path(aside) / target.name
+            staged.mkdir()
+            if gallery and (train := comparison.images.get("train")) is not None:
+                write_gallery(
+                    staged / GALLERY,
+                    features,
+                    train,
+                    thumbnails=thumbnails,
+                    seed=comparison.seed,
+                    kept=kept,
+                )
+            _write(staged, comparison, features, network, render)
+            _require_same_scores(staged, comparison, features)
+            require_free(folder, overwrite=overwrite)
+            swap(staged, target, Path(aside) / "replaced")
+    except OSError as error:
+        raise BundleRefused(
+            f"the bundle {folder} can't be written ({error.strerror or error}): "
+            "make room or give another folder with --out"
+        ) from error
+    return load_bundle(folder)
+
+
+def _write(
+    folder: Path,
+    comparison: Comparison,
+    features: Features,
+    network: Path | None,
+    render: Render,
+) -> None:
+    created = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    versions = {"features": features.software, "heads": software_versions()}
+    head_file = dump_head(comparison.best.estimator, folder)
+    network_file = None if network is None else _copy_network(network, features.spec, folder)
+    figures = comparison.as_dict()
+    (folder / "comparison.json").write_text(_json(figures), encoding="utf-8")
+    for name, text in render(created, versions).items():
+        (folder / name).write_text(text, encoding="utf-8")
+    values = {
+        "format": BUNDLE_FORMAT,
+        "version": BUNDLE_VERSION,
+        "created": created,
+        "fingerprint": features.fingerprint,
+        "extractor": features.spec.as_dict(),
+        "network_file": network_file,
+        "labels": list(comparison.labels),
+        "positive": comparison.labels[1],
+        "head": comparison.chosen,
+        "head_title": comparison.best.title,
+        "head_file": head_file,
+        "settings": comparison.best.settings,
+        "threshold": comparison.best.threshold,
+        "threshold_rule": comparison.best.threshold_rule,
+        "zone": comparison.best.zone.as_dict(),
+        "calibration": comparison.best.calibration.as_dict(),
+        **dump_classes(comparison, folder),
+        **dump_fusion(comparison),
+        "metrics": {split: _metrics(found) for split, found in comparison.best.evaluations.items()},
+        "counts": comparison.counts,
+        "folds": comparison.folds,
+        "seed": comparison.seed,
+        "notes": list(comparison.notes),
+        "marks": list(comparison.marks),
+        "versions": versions,
+        "files": {
+            path.name: {"sha256": file_sha256(path), "bytes": path.stat().st_size}
+            for path in sorted(folder.iterdir())
+        },
+    }
+    (folder / MANIFEST).write_bytes(seal(values))
+
+
+def _copy_network(weights: Path, spec: ExtractorSpec, folder: Path) -> str:
+    """Put the network into the bundle: as it was converted for CPUs, or else its weights."""
+    converted = converted_files(spec, weights)
+    if converted is None:
+        name = NETWORK_FILES[0] if weights.name.endswith(".weights.h5") else NETWORK_FILES[1]
+        shutil.copyfile(weights, folder / name)
+        return name
+    for source, name in zip(converted, (NETWORK_FILES[2], NETWORK_NUMBERS), strict=True):
+        shutil.copyfile(source, folder / name)
+    return NETWORK_FILES[2]
+
+
+def _json(values: Any) -> str:
+    return json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _metrics(evaluation: Evaluation) -> dict[str, Any]:
+    return {name: value for name, value in evaluation.as_dict().items() if name != "roc"}
+
+
+def _require_same_scores(folder: Path, comparison: Comparison, features: Features) -> None:
+    probes = features.spec.combine(features.embeddings[:_PROBES])
+    before = heads.score(comparison.best.estimator, probes)
+    again = load_bundle(folder)
+    same = np.allclose(before, again.score(probes), rtol=1e-5, atol=1e-6)
+    if not (same and _same_classes(comparison, again, probes)):
+        raise BundleRefused(
+            f"the {comparison.best.title} head gives other scores after it was written and read "
+            "back: report this with the versions of scikit-learn, skops and xgboost"
+        )
+
+
+def _same_classes(comparison: Comparison, bundle: Bundle, probes: npt.NDArray[Any]) -> bool:
+    """Say whether a bundle gives the classes of embeddings as the comparison does."""
+    if comparison.classes is None or bundle.classes is None:
+        return comparison.classes is None and bundle.classes is None
+    positive = bundle.probability(probes)
+    before = comparison.classes.served.probabilities(probes, positive)
+    after = bundle.classes.probabilities(probes, positive)
+    return np.allclose(before, after, rtol=1e-5, atol=1e-6)

@@ -1,0 +1,348 @@
+"""A bundle on images of any feature file, alone or against somebody else's scores."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import rankdata
+
+from features.cache.contents import Features, Items
+from features.cache.rows import Rows
+from features.datasets.tables import LabelTable
+from features.errors import CacheMismatch, LesionError
+from models.bundle.loading import Bundle
+from models.evaluation.binary import evaluate
+from models.evaluation.classes import ClassEvaluation, evaluate_classes
+from models.evaluation.paired import PairedTest, compare_all, sentence
+from models.evaluation.values import Evaluation
+from models.patients.encoding import usable
+from models.patients.tables import Metadata, image_keys
+from models.training.classes import class_codes
+from models.training.selection import is_positive
+
+__all__ = ["Assessment", "against", "assess", "write_scores"]
+
+Floats = npt.NDArray[np.float64]
+
+SPLITS: Final = ("train", "valid", "test", "all")
+
+_SCORE_COLUMNS: Final = ("score", "probability", "prediction", "target", "melanoma", "mel")
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """A bundle on one split.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+    items : Items
+        The images that were judged, in the order of its scores.
+    notes : tuple of str
+    classes : ClassEvaluation or None
+        Which class, where bundle and labels have more than two.
+    """
+
+    evaluation: Evaluation
+    items: Items
+    notes: tuple[str, ...]
+    classes: ClassEvaluation | None = None
+
+
+def assess(
+    bundle: Bundle,
+    features: Features,
+    split: str,
+    *,
+    metadata: Metadata | None = None,
+    seed: int = 0,
+) -> Assessment:
+    """Judge labelled images with a bundle.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    features : Features
+        With the bundle's fingerprint.
+    split : {"train", "valid", "test", "all"}
+    metadata : Metadata, optional
+        Judges by the bundle's fusion: every image, also those of which nothing is known.
+    seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    Assessment
+
+    Raises
+    ------
+    CacheMismatch
+        If the embeddings were made in another way; names the difference.
+    LesionError
+        If the split has no labelled image, or none of the bundle's positive class can be told.
+    BundleRefused
+        If there is metadata, and the bundle takes none.
+    """
+    judged = bundle if metadata is None else bundle.fused()
+    _require_same(bundle, features)
+    items, notes = _chosen(features, split, bundle.labels)
+    labels = is_positive(items, bundle.labels[1]).astype(np.int8)
+    rows = features.rows(items)
+    bad = np.concatenate([~np.isfinite(block).all(axis=1) for block in rows.blocks()])
+    if bad.any():
+        raise LesionError(
+            f"the embeddings of {bad.sum()} images are not finite (such as "
+            f"{items.path[bad][0]}): extract them anew"
+        )
+    scores = np.concatenate([bundle.score(block) for block in rows.blocks()])
+    if metadata is not None and bundle.fusion is not None:
+        kinds = bundle.fusion.fusion.kinds
+        known = [usable(row, kinds) for row in metadata.of(items)]
+        notes.append(
+            f"{', '.join(kinds).capitalize()}: at least one is known, in words that the bundle "
+            f"knows, of {sum(map(bool, known))} of {len(known)} images."
+        )
+        scores = bundle.fusion.fusion.score(scores, known)
+    probabilities = judged.calibration.apply(scores)
+    found = evaluate(split, labels, scores, probabilities, judged.threshold, seed=seed)
+    if found.auc is None:
+        notes.append("All images are of one class: no ROC AUC, no average precision.")
+    classes, told = _assess_classes(bundle, split, items, rows, probabilities)
+    return Assessment(found, items, (*notes, *told), classes)
+
+
+def _assess_classes(
+    bundle: Bundle, split: str, items: Items, rows: Rows, positive: Floats
+) -> tuple[ClassEvaluation | None, list[str]]:
+    if bundle.classes is None:
+        return None, []
+    labels = bundle.classes.labels
+    truth = class_codes(items, labels)
+    if not (truth > 0).any():
+        return None, [
+            f"No image has a label of the bundle's other classes ({', '.join(labels[1:])}): "
+            "no figures of the classes."
+        ]
+    known = truth >= 0
+    notes = []
+    if not known.all():
+        others = ", ".join(sorted(set(items.label[~known].tolist())))
+        notes.append(
+            f"{(~known).sum()} images are of classes that the bundle doesn't tell ({others}) and "
+            "not in the figures of the classes."
+        )
+    blocks, start, given = [], 0, positive[known]
+    for block in rows.take(known).blocks():
+        blocks.append(bundle.classes.probabilities(block, given[start : start + len(block)]))
+        start += len(block)
+    probabilities = np.concatenate(blocks)
+    shares = bundle.classes.shares
+    return evaluate_classes(split, labels, truth[known], probabilities, shares), notes
+
+
+def _require_same(bundle: Bundle, features: Features) -> None:
+    needed, found = bundle.spec.as_dict(), features.spec.as_dict()
+    told = "; ".join(
+        f"{key.replace('_', ' ')} {needed[key]} against {found[key]}"
+        for key in needed
+        if needed[key] != found[key]
+    )
+    if told:
+        raise CacheMismatch(
+            f"the bundle {bundle.folder} needs embeddings of {bundle.spec}, the features hold "
+            f"those of {features.spec} ({told}): extract the images with the bundle's network and "
+            "options"
+        )
+
+
+def _chosen(features: Features, split: str, names: tuple[str, str]) -> tuple[Items, list[str]]:
+    present = features.items.take((features.items.path != "") & (features.items.label != ""))
+    part = np.where(present.split == "", "train", present.split)
+    held = present if split == "all" else present.take(part == split)
+    if len(held) == 0:
+        known = ", ".join(sorted(set(part.tolist()))) or "none"
+        raise LesionError(
+            f"there is no labelled image in the {split} split: labelled are those of {known}"
+        )
+    notes = []
+    positive = is_positive(held, names[1])
+    others = sorted(set(held.label[~positive].tolist()))
+    if not positive.any() and names[0] not in others:
+        raise LesionError(
+            f"the bundle tells {names[1]} from {names[0]}, and the images are labelled "
+            f"{', '.join(others)}: label them with the bundle's names"
+        )
+    if split in ("train", "all"):
+        notes.append(
+            "The bundle may have been fitted on some of these images; then all figures are too "
+            "good. Its report has the cross-validated ones."
+        )
+    _, first, place = np.unique(held.row, return_index=True, return_inverse=True)
+    times, yes = np.bincount(place), np.bincount(place, weights=positive)
+    agreed = (yes == 0) | (yes == times)
+    kept = held.take(np.sort(first[agreed]))
+    if len(kept) == 0:
+        raise LesionError(f"every image of the {split} split has contradicting labels")
+    if (repeats := int((times[agreed] - 1).sum())) > 0:
+        notes.append(f"Repeated images used only once: {repeats}.")
+    if (bad := int((~agreed).sum())) > 0:
+        notes.append(f"Images left out because of contradicting labels: {bad}.")
+    return kept, notes
+
+
+def write_scores(path: Path, bundle: Bundle, assessment: Assessment) -> None:
+    """Write a CSV table of the images with label, score, probability and decision.
+
+    Raises
+    ------
+    LesionError
+        If it can't be written.
+    """
+    found = assessment.evaluation
+    try:
+        with path.open("w", newline="", encoding="utf-8") as file:
+            lines = csv.writer(file, lineterminator="\n")
+            lines.writerow(("image", "label", "score", "probability", "suspicious", "uncertain"))
+            uncertain = (
+                np.zeros(found.n, bool)
+                if bundle.zone is None
+                else bundle.zone.holds(found.probabilities)
+            )
+            for row in zip(
+                assessment.items.path.tolist(),
+                found.labels.tolist(),
+                map(repr, found.scores.tolist()),
+                map(repr, found.probabilities.tolist()),
+                found.suspicious.astype(int).tolist(),
+                uncertain.astype(int).tolist(),
+                strict=True,
+            ):
+                lines.writerow(row)
+    except OSError as error:
+        raise LesionError(f"{path} can't be written ({error.strerror or error})") from error
+
+
+def against(
+    assessment: Assessment, title: str, path: Path, *, seed: int = 0
+) -> tuple[Evaluation, Evaluation, PairedTest, tuple[str, ...]]:
+    """Compare a bundle with somebody else's scores of the same images.
+
+    Parameters
+    ----------
+    assessment : Assessment
+    title : str
+        Of the bundle's head.
+    path : Path
+        CSV table with the images' names, their scores, and labels if it has any.
+    seed : int
+
+    Returns
+    -------
+    mine, theirs : Evaluation
+        On the images that both have. Theirs is judged by its ranks alone, and its decisions are
+        those of the threshold that calls as many images suspicious as mine does.
+    test : PairedTest
+    notes : tuple of str
+
+    Raises
+    ------
+    LesionError
+        If the table can't be understood, fits too few images, or contradicts the labels.
+    """
+    scores, notes = _read_scores(path, assessment)
+    both = np.isfinite(scores)
+    labels = assessment.evaluation.labels[both]
+    if min(int(labels.sum()), int((1 - labels).sum())) < 2:
+        raise LesionError(
+            f"{path} has scores of {both.sum()} of the images, expected at least two of each class"
+        )
+    if not both.all():
+        notes.append(
+            f"{path.name} has scores of {both.sum()} of the {len(both)} images; "
+            "only these are compared."
+        )
+    whole = assessment.evaluation
+    mine = evaluate(
+        whole.split,
+        labels,
+        whole.scores[both],
+        whole.probabilities[both],
+        whole.operating_point.threshold,
+        seed=seed,
+    )
+    theirs = _theirs(mine, scores[both], seed)
+    test = compare_all(whole.split, [(title, mine), (path.name, theirs)])[0]
+    return mine, theirs, test, (*notes, sentence(test))
+
+
+def _theirs(mine: Evaluation, scores: Floats, seed: int) -> Evaluation:
+    called = int(mine.suspicious.sum())
+    threshold = float(np.sort(scores)[::-1][max(called, 1) - 1])
+    # Scores need not be probabilities; ranks stand in, so that nothing is read into their size.
+    ranks = rankdata(scores) / (len(scores) + 1)
+    suspicious = scores >= threshold
+    return evaluate(
+        mine.split, mine.labels, scores, ranks, threshold, suspicious=suspicious, seed=seed
+    )
+
+
+def _read_scores(path: Path, assessment: Assessment) -> tuple[Floats, list[str]]:
+    places = {
+        key: place
+        for place, name in enumerate(assessment.items.path.tolist())
+        for key in image_keys(name)
+    }
+    columns, records = LabelTable(path).read()
+    id_column = LabelTable.guess_id_column(columns, records, places)
+    score_column = _score_column(path, columns, records, id_column)
+    scores = np.full(len(assessment.items), np.nan)
+    contradicting = 0
+    label_column = next((name for name in columns if name.casefold() == "label"), None)
+    for record in records:
+        if (place := places.get(record[id_column])) is None:
+            continue
+        if not np.isnan(scores[place]):
+            raise LesionError(f"{path} has two scores of {record[id_column]}: keep one")
+        scores[place] = float(record[score_column])
+        if label_column and record[label_column] in ("0", "1", "0.0", "1.0"):
+            mine = int(assessment.evaluation.labels[place])
+            contradicting += int(float(record[label_column])) != mine
+    notes = []
+    if contradicting:
+        notes.append(
+            f"{path.name} has another label for {contradicting} of the images; "
+            "those of the features are used."
+        )
+    return scores, notes
+
+
+def _score_column(
+    path: Path, columns: Sequence[str], records: Sequence[dict[str, str]], id_column: str
+) -> str:
+    numeric = [
+        name
+        for name in columns
+        if name not in (id_column,)
+        and name.casefold() != "label"
+        and all(_finite(record[name]) for record in records)
+    ]
+    named = [name for wanted in _SCORE_COLUMNS for name in numeric if name.casefold() == wanted]
+    if not named and len(numeric) != 1:
+        raise LesionError(
+            f"{path} has {'no column' if not numeric else 'several columns'} of numbers to take "
+            f"scores from: its columns are {', '.join(columns)}; call one score"
+        )
+    return (named or numeric)[0]
+
+
+def _finite(text: Any) -> bool:
+    try:
+        return bool(np.isfinite(float(text)))
+    except ValueError:
+        return False

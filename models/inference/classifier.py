@@ -1,0 +1,389 @@
+"""From an image to a verdict: the one way that the terminal, the form and the API share."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from features.embedding.extractor import Extractor, converted_extractor, rebuild_extractor
+from features.errors import UnreadableImage
+from features.images.decoding import MAX_PIXELS, decode, read_file
+from features.images.quality import Quality, check_quality
+from features.presenting import MARKS
+from models.bundle.loading import Bundle, load_bundle
+from models.bundle.manifest import BundleRefused
+from models.inference.evidence import Evidence, explain
+from models.inference.verdict import Picture, Rejected, Scales, Verdict, doubted
+from models.patients.encoding import read_patient
+
+__all__ = ["Classifier", "Picture", "Rejected", "Verdict"]
+
+# As many decoded images as are held at once, however many are asked for.
+_BATCH: Final = 16
+
+
+class Classifier:
+    """A bundle and its extractor, ready to judge images.
+
+    May be shared between threads.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    extractor : Extractor
+
+    Raises
+    ------
+    BundleRefused
+        If `extractor` is not the one that the bundle's head was fitted for.
+    """
+
+    def __init__(self, bundle: Bundle, extractor: Extractor) -> None:
+        _require_same(bundle, extractor)
+        self.bundle = bundle
+        self._extractor = extractor
+        self.warnings = tuple(MARKS[mark] for mark in bundle.marks)
+
+    @classmethod
+    def load(cls, folder: str | Path, weights: str | Path | None = None) -> Classifier:
+        """Load a bundle, build its network, and try it out.
+
+        Parameters
+        ----------
+        folder : str or Path
+        weights : str or Path, optional
+            A weights file to use instead of the bundle's own; its hash must be the same.
+
+        Returns
+        -------
+        Classifier
+            The first image is judged as fast as any other.
+
+        Raises
+        ------
+        BundleRefused
+            If the bundle is incomplete or altered, or its embeddings can't be reproduced here.
+        WeightsError
+            If the weights file is missing or doesn't fit the network.
+        """
+        bundle = load_bundle(folder)
+        spec = bundle.spec
+        try:
+            if weights is None and bundle.network_path and bundle.network_path.suffix == ".xml":
+                extractor = converted_extractor(spec, bundle.network_path, serving=True)
+            else:
+                extractor = rebuild_extractor(
+                    spec, weights or bundle.network_path or "", serving=True
+                )
+        except ValueError as error:
+            raise BundleRefused(
+                f"the bundle {folder} needs a network that this program can't build ({error}): "
+                "update the program, or fit the classifier anew"
+            ) from error
+        classifier = cls(bundle, extractor)
+        blank = [np.zeros((1, each.size, each.size, 3), np.uint8) for each in spec.frames]
+        bundle.probability(spec.combine(extractor.embed(*blank)))
+        return classifier
+
+    def classify(
+        self,
+        images: Sequence[tuple[str, bytes | Path]],
+        *,
+        metadata: Sequence[Mapping[str, Any] | None] | None = None,
+        evidence: bool = False,
+        similar: int = 0,
+    ) -> list[Verdict | Rejected]:
+        """Judge images.
+
+        Parameters
+        ----------
+        images : sequence of (filename, bytes or Path)
+            The name to call the image by, and its content or where it lies.
+        metadata : sequence of (mapping or None), optional
+            What is known of each image's patient: ``"age"``, ``"sex"`` and ``"site"``, as for
+            `models.patients.encoding.read_patient`. Where any of it can be used, the bundle's
+            fusion judges.
+        evidence : bool
+            Whether to say where in each image the score comes from; takes another pass.
+        similar : int
+            How many similar training images to name, if the bundle has them.
+
+        Returns
+        -------
+        list of Verdict or Rejected
+            One for each image in the order given; an image that can't be read doesn't keep the
+            others from being judged.
+
+        Raises
+        ------
+        PatientError
+            If an age or sex can't be one.
+        """
+        found: list[Verdict | Rejected] = []
+        patients = [None] * len(images) if metadata is None else list(metadata)
+        for start in range(0, len(images), _BATCH):
+            part = slice(start, start + _BATCH)
+            judged = self._classify_batch(images[part], patients[part], similar)
+            if evidence:
+                judged = [
+                    replace(one, evidence=self.explain(source)) if isinstance(one, Verdict) else one
+                    for one, (_, source) in zip(judged, images[part], strict=True)
+                ]
+            found += judged
+        return found
+
+    def _classify_batch(
+        self,
+        images: Sequence[tuple[str, bytes | Path]],
+        patients: Sequence[Mapping[str, Any] | None],
+        similar: int,
+    ) -> list[Verdict | Rejected]:
+        decoded: list[Picture | Rejected] = []
+        for filename, source in images:
+            try:
+                decoded.append(self.look_at(source))
+            except UnreadableImage as error:
+                decoded.append(Rejected(filename, error.code, str(error)))
+        readable = [
+            (filename, pixels, patient)
+            for (filename, _), pixels, patient in zip(images, decoded, patients, strict=True)
+            if not isinstance(pixels, Rejected)
+        ]
+        rows = self.embed([picture.frames for _, picture, _ in readable])
+        verdicts = iter(
+            self.judge(
+                [filename for filename, _, _ in readable],
+                rows,
+                [patient for _, _, patient in readable],
+                pictures=[picture for _, picture, _ in readable],
+                similar=similar,
+            )
+        )
+        return [pixels if isinstance(pixels, Rejected) else next(verdicts) for pixels in decoded]
+
+    def read(self, source: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> Scales:
+        """Decode an image at the sizes that the network needs.
+
+        Parameters
+        ----------
+        source : bytes or Path
+            An image file's content, or where it lies.
+        max_pixels : int, optional
+            An image with more is refused before it is decoded.
+
+        Returns
+        -------
+        tuple of ndarray of uint8, shape (size, size, 3)
+
+        Raises
+        ------
+        UnreadableImage
+            With a reason that a person understands.
+        """
+        return decode(source, *self.bundle.spec.frames, max_pixels=max_pixels).frames
+
+    def look_at(self, source: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
+        """Decode an image as `read` does, and see whether it is fit to be judged.
+
+        Parameters
+        ----------
+        source, max_pixels
+            As for `read`.
+
+        Returns
+        -------
+        Picture
+
+        Raises
+        ------
+        UnreadableImage
+        """
+        data = source if isinstance(source, bytes) else read_file(source)
+        decoded = decode(data, *self.bundle.spec.frames, max_pixels=max_pixels)
+        whole = [
+            pixels
+            for pixels, frame in zip(decoded.frames, self.bundle.spec.frames, strict=True)
+            if frame.region == "whole"
+        ]
+        quality = check_quality(whole[0], decoded.width, decoded.height) if whole else Quality()
+        return Picture(decoded.frames, hashlib.sha256(data).hexdigest(), quality)
+
+    def embed(self, images: Sequence[Scales]) -> npt.NDArray[np.float32]:
+        """Embed decoded images, as a feature file keeps them.
+
+        Parameters
+        ----------
+        images : sequence of tuple of ndarray
+            As `read` gives them.
+
+        Returns
+        -------
+        ndarray of float32, shape (n, spec.width)
+        """
+        if not images:
+            return np.empty((0, self.bundle.spec.width), np.float32)
+        return self._extractor.embed(*map(np.stack, zip(*images, strict=True)))
+
+    @property
+    def lanes(self) -> int:
+        """How many threads the network serves at the same time, each with an image of its own."""
+        return self._extractor.prepare().lanes
+
+    def judge(
+        self,
+        filenames: Sequence[str],
+        rows: npt.NDArray[np.float32],
+        metadata: Sequence[Mapping[str, Any] | None] | None = None,
+        *,
+        pictures: Sequence[Picture] | None = None,
+        similar: int = 0,
+    ) -> list[Verdict]:
+        """Judge embedded images.
+
+        Parameters
+        ----------
+        filenames : sequence of str
+            The names to call the images by.
+        rows : ndarray of float32, shape (n, spec.width)
+            As `embed` gives them.
+        metadata : sequence of (mapping or None), optional
+            As for `classify`.
+        pictures : sequence of Picture, optional
+            As `look_at` gives them; without, nothing is said of their quality, nor whether they
+            were trained on.
+        similar : int
+            As for `classify`.
+
+        Returns
+        -------
+        list of Verdict
+
+        Raises
+        ------
+        PatientError
+        """
+        if not len(rows):
+            return []
+        patients = [None] * len(rows) if metadata is None else metadata
+        told = [self.read_patient(patient or {}) for patient in patients]
+        embeddings, known = self.bundle.spec.combine(rows), self.bundle.classes
+        probabilities = self.bundle.probability_with(embeddings, [inputs for inputs, _ in told])
+        classes = [None] * len(rows) if known is None else known.ranked(embeddings, probabilities)
+        verdicts = [
+            self._verdict(filename, float(probability), shares, *patient)
+            for filename, probability, shares, patient in zip(
+                filenames, probabilities, classes, told, strict=True
+            )
+        ]
+        if (gallery := self.bundle.gallery) is not None:
+            distances = gallery.distance(embeddings).tolist()
+            alike = gallery.nearest(embeddings, similar) if similar else [()] * len(rows)
+            verdicts = [
+                replace(
+                    doubted(verdict, gallery.unlike(distance)), distance=distance, similar=cases
+                )
+                for verdict, distance, cases in zip(verdicts, distances, alike, strict=True)
+            ]
+        if pictures is None:
+            return verdicts
+        return [
+            self._with_picture(verdict, picture)
+            for verdict, picture in zip(verdicts, pictures, strict=True)
+        ]
+
+    def read_patient(self, given: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """Read what the bundle can use of age, sex and site.
+
+        See `models.patients.encoding.read_patient`.
+        """
+        fused = self.bundle.fusion
+        return read_patient(given, fused.fusion.kinds if fused else {})
+
+    def explain(self, source: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> Evidence:
+        """Say where in an image its score comes from; takes another pass of the network.
+
+        Parameters
+        ----------
+        source : bytes or Path
+        max_pixels : int, optional
+            Both as for `read`.
+
+        Returns
+        -------
+        Evidence
+
+        Raises
+        ------
+        UnreadableImage
+        """
+        spec = self.bundle.spec
+        decoded = decode(source, *spec.frames, max_pixels=max_pixels)
+        looks = self._extractor.look(*(pixels[np.newaxis] for pixels in decoded.frames))
+        return explain(spec, looks, self.bundle.score, decoded.boxes)
+
+    def with_bundle(self, bundle: Bundle) -> Classifier:
+        """Judge by another bundle that needs the same embeddings, without another network.
+
+        Raises
+        ------
+        BundleRefused
+            If it needs others.
+        """
+        return Classifier(bundle, self._extractor)
+
+    def _verdict(
+        self,
+        filename: str,
+        probability: float,
+        classes: dict[str, float] | None,
+        inputs: dict[str, Any],
+        unused: tuple[str, ...],
+    ) -> Verdict:
+        terms = self.bundle.terms(inputs)
+        threshold = terms.threshold
+        suspicious = probability >= threshold
+        verdict = Verdict(
+            filename=filename,
+            label=self.bundle.labels[suspicious],
+            probability=probability,
+            threshold=threshold,
+            decision="suspicious" if suspicious else "not suspicious",
+            flagged=bool(suspicious),
+            warnings=(*self.warnings, *unused),
+            classes=classes,
+            inputs=inputs or None,
+        )
+        zone = terms.zone
+        if zone is None or not zone.holds(probability):
+            return verdict
+        reason = (
+            f"The probability lies in the zone of uncertainty ({zone.lower:.3f} to "
+            f"{zone.upper:.3f}), where both classes are too frequent to tell them apart."
+        )
+        return doubted(verdict, (reason,))
+
+    def _with_picture(self, verdict: Verdict, picture: Picture) -> Verdict:
+        gallery, quality = self.bundle.gallery, picture.quality
+        label = None if gallery is None else gallery.label_of(picture.sha256)
+        return replace(
+            doubted(verdict, quality.faults),
+            warnings=(*verdict.warnings, *quality.hints),
+            known=None if label is None else f"This image is in the training set, as {label!r}.",
+        )
+
+
+def _require_same(bundle: Bundle, extractor: Extractor) -> None:
+    needed, found = bundle.spec.as_dict(), extractor.spec.as_dict()
+    differing = [key.replace("_", " ") for key in needed if needed[key] != found[key]]
+    if differing:
+        raise BundleRefused(
+            f"the bundle {bundle.folder} needs embeddings of {bundle.spec}, this program makes "
+            f"those of {extractor.spec} ({', '.join(differing)} differ): "
+            "install the version that it was made with, or extract and fit anew"
+        )

@@ -1,0 +1,192 @@
+"""Where in an image a score comes from: what it would be without each place.
+
+Embeddings are means (and deviations) over positions. Leaving a position out of them is exact for
+any head and needs no other pass of the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import map_coordinates, uniform_filter
+
+from features.embedding.extractor import Look
+from features.embedding.specification import ExtractorSpec
+from features.images.decoding import Frame
+from features.images.lesion import WHOLE, Box
+
+__all__ = ["Evidence", "LayerEvidence", "explain"]
+
+Floats = npt.NDArray[np.float32]
+Score = Callable[[Floats], npt.NDArray[np.floating]]
+
+# What is left out at a time is about so large a part of each side. A fine grid's single position
+# weighs too little for heads that decide by steps, such as trees.
+_PART: Final = 8
+_ROWS: Final = 256
+_FINEST: Final = 64
+
+
+@dataclass(frozen=True)
+class LayerEvidence:
+    """Of one layer at one size of the image.
+
+    Parameters
+    ----------
+    layer : str
+    frame : Frame
+        What the network saw.
+    box : Box
+        Where in the image that lies.
+    effect : ndarray of float32, shape (height, width)
+        The score less what it is without the patch around each position.
+    patch : int
+        Side of that patch in positions; at the edge of the image it is cut off.
+    """
+
+    layer: str
+    frame: Frame
+    box: Box
+    effect: Floats
+    patch: int
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """How much each place of an image adds to its score.
+
+    Parameters
+    ----------
+    score : float
+        Of the whole image.
+    effect : ndarray of float32, shape (height, width)
+        All layers together, on a grid over the image as fine as the finest of theirs; positive
+        where the place makes the image more suspicious.
+    layers : tuple of LayerEvidence
+        Each at its own resolution.
+    """
+
+    score: float
+    effect: Floats
+    layers: tuple[LayerEvidence, ...]
+
+
+def explain(
+    spec: ExtractorSpec, looks: Sequence[Look], score: Score, boxes: Sequence[Box] = ()
+) -> Evidence:
+    """Leave every place of an image out of its embedding, and see what that does to the score.
+
+    Parameters
+    ----------
+    spec : ExtractorSpec
+    looks : sequence of Look
+        Of a single image, one for each view, as `features.embedding.extractor.Extractor.look` gives
+        them.
+    score : callable
+        From what heads are given, shape (n, spec.head_dim), to scores, shape (n,).
+    boxes : sequence of Box, optional
+        Where in the image each of ``spec.frames`` lies, as `features.images.decoding.decode` tells;
+        by default all are the whole image.
+
+    Returns
+    -------
+    Evidence
+
+    Notes
+    -----
+    The exact form of what Zhou et al. (Learning deep features for discriminative localization,
+    CVPR 2016) do for linear heads on averages: for those it is their map, up to a factor that is
+    the same everywhere. A place is left out in all views at once and in one layer at a time.
+    """
+    whole = spec.combine(np.concatenate([look.embeddings for look in looks], axis=1))
+    before = float(score(whole)[0])
+    found = []
+    boxes = boxes or [WHOLE] * len(spec.frames)
+    for at, (frame, box) in enumerate(zip(spec.frames, boxes, strict=True)):
+        views = [look for look, view in zip(looks, spec.looks, strict=True) if view.frame == frame]
+        start = at * spec.dim
+        for layer in spec.layers:
+            maps = np.stack([look.maps[layer][0] for look in views]).astype(np.float64)
+            height, width, channels = maps.shape[1:]
+            patch = 1 + 2 * round((max(height, width) / _PART - 1) / 2)
+            stop = start + channels * len(spec.pooling.split("+"))
+            effect = [
+                before - score(_replaced(whole, start, stop, rows))
+                for rows in _without(maps, max(1, patch), spec.pooling)
+            ]
+            found.append(
+                LayerEvidence(
+                    layer,
+                    frame,
+                    box,
+                    np.concatenate(effect).reshape(height, width).astype(np.float32),
+                    max(1, patch),
+                )
+            )
+            start = stop
+    return Evidence(before, _together(found), tuple(found))
+
+
+def _without(maps: npt.NDArray[np.float64], patch: int, pooling: str) -> Iterator[Floats]:
+    """Pool maps (views, height, width, channels) again without each patch, and average the views.
+
+    Yields arrays of shape (at most _ROWS, pooled channels), positions in order.
+    """
+    _, height, width, channels = maps.shape
+    held = uniform_filter(np.ones((height, width)), patch, mode="constant") * patch**2
+    left = (height * width - held)[..., np.newaxis]
+    if (left < 0.5).any():
+        # The patch is the whole image: what is left is taken to be nothing at all.
+        left = np.where(left < 0.5, np.inf, left)
+    means, deviations = np.zeros((2, height, width, channels))
+    for view in maps:
+        centre = view.mean(axis=(0, 1))
+        centred = view - centre
+        mean = -_sums(centred, patch) / left
+        means += mean + centre
+        if pooling == "mean+std":
+            squares = centred**2
+            rest = (squares.sum(axis=(0, 1)) - _sums(squares, patch)) / left
+            deviations += np.sqrt(np.maximum(rest - mean**2, 0))
+    pooled = [means] if pooling == "mean" else [means, deviations]
+    rows = np.concatenate(pooled, axis=-1).reshape(height * width, -1) / len(maps)
+    for begin in range(0, len(rows), _ROWS):
+        yield rows[begin : begin + _ROWS].astype(np.float32)
+
+
+def _sums(values: npt.NDArray[np.float64], patch: int) -> npt.NDArray[np.float64]:
+    """Sum values (height, width, channels) over the patch around each position."""
+    if patch == 1:
+        return values
+    around = uniform_filter(values, (patch, patch, 1), mode="constant")
+    return np.asarray(around * patch**2, np.float64)
+
+
+def _replaced(whole: Floats, start: int, stop: int, part: Floats) -> Floats:
+    rows = np.repeat(whole, len(part), axis=0)
+    rows[:, start:stop] = part
+    return rows
+
+
+def _together(found: Sequence[LayerEvidence]) -> Floats:
+    """Add the layers up over the image, each spread evenly over the places that were left out."""
+    finest = max(max(each.effect.shape) / (each.box.right - each.box.left) for each in found)
+    side = min(round(finest), _FINEST)
+    middles = (np.arange(side) + 0.5) / side
+    total = np.zeros((side, side))
+    for each in found:
+        box, (height, width) = each.box, each.effect.shape
+        y = (middles - box.top) / (box.bottom - box.top)
+        x = (middles - box.left) / (box.right - box.left)
+        at = np.meshgrid(y * height - 0.5, x * width - 0.5, indexing="ij")
+        within = np.outer((y > 0) & (y < 1), (x > 0) & (x < 1))
+        part = each.patch**2 / each.effect.size
+        part *= (box.right - box.left) * (box.bottom - box.top)
+        fine = map_coordinates(each.effect, at, order=1, mode="nearest")
+        # A patch of an equal part of the image counts the same in every layer and frame.
+        total += np.where(within, fine, 0) / (part * side**2)
+    return total.astype(np.float32)

@@ -1,0 +1,125 @@
+"""Verdicts as text, CSV and JSON, for the terminal."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from features.presenting import NOT_A_DIAGNOSIS
+
+if TYPE_CHECKING:
+    from models.inference.verdict import Rejected, Verdict
+
+_COLUMNS = (
+    "filename",
+    "label",
+    "probability",
+    "threshold",
+    "decision",
+    "flagged",
+    "reasons",
+    "known",
+    "warnings",
+    "inputs",
+    "distance",
+    "error",
+)
+
+
+def as_text(results: Iterator[Verdict | Rejected]) -> int:
+    from models.inference.verdict import Rejected
+
+    failed = 0
+    for result in results:
+        if isinstance(result, Rejected):
+            failed += 1
+            click.echo(f"{result.filename}: not read: {result.message}", err=True)
+        else:
+            click.echo(
+                f"{result.filename}: {result.decision} "
+                f"(probability {result.probability:.3f}, threshold {result.threshold:.3f})"
+                + _inputs(result)
+                + _classes(result)
+            )
+            for line in _remarks(result):
+                click.echo(f"  {line}")
+    click.echo(NOT_A_DIAGNOSIS)
+    return failed
+
+
+def _inputs(verdict: Verdict) -> str:
+    """Say what was used beside the image."""
+    if verdict.inputs is None:
+        return ""
+    told = [
+        f"{name} {value:g}" if name == "age" else f"{name} {value}"
+        for name, value in verdict.inputs.items()
+    ]
+    return f"; with {', '.join(told)}"
+
+
+def _remarks(verdict: Verdict) -> list[str]:
+    """Say why it can't be told and what to do then, and what else is known of the image."""
+    lines = list(verdict.reasons)
+    if verdict.reasons:
+        side = "at or above" if verdict.flagged else "below"
+        treat = "suspicious" if verdict.flagged else "not suspicious"
+        lines.append(f"The probability is {side} the threshold, which alone says: {treat}.")
+    return lines + ([verdict.known] if verdict.known else [])
+
+
+def _classes(verdict: Verdict, most: int = 3) -> str:
+    """Name the most likely classes, where there are more than two."""
+    if verdict.classes is None:
+        return ""
+    first = [f"{name} {share:.3f}" for name, share in list(verdict.classes.items())[:most]]
+    return f"; most likely: {', '.join(first)}"
+
+
+def as_csv(results: Iterator[Verdict | Rejected], classes: Sequence[str]) -> int:
+    from models.inference.verdict import Rejected
+
+    failed = 0
+    click.echo(_csv_line((*_COLUMNS, *(f"probability {name}" for name in classes))))
+    for result in results:
+        if isinstance(result, Rejected):
+            failed += 1
+            error = f"{result.code}: {result.message}"
+            cells = (result.filename, *[""] * (len(_COLUMNS) - 2), error)
+            shares = ("",) * len(classes)
+        else:
+            cells = (
+                result.filename,
+                result.label,
+                repr(result.probability),
+                repr(result.threshold),
+                result.decision,
+                str(result.flagged).lower(),
+                " ".join(result.reasons),
+                result.known or "",
+                " ".join(result.warnings),
+                "; ".join(f"{name}={value}" for name, value in (result.inputs or {}).items()),
+                "" if result.distance is None else repr(result.distance),
+                "",
+            )
+            known = result.classes or {}
+            shares = tuple(repr(known[name]) for name in classes)
+        click.echo(_csv_line((*cells, *shares)))
+    return failed
+
+
+def _csv_line(cells: Sequence[str]) -> str:
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(cells)
+    return line.getvalue()
+
+
+def as_json(results: Iterator[Verdict | Rejected]) -> int:
+    listed = [result.as_dict() for result in results]
+    click.echo(json.dumps({"results": listed}, indent=1, ensure_ascii=False))
+    return sum("error" in result for result in listed)

@@ -1,0 +1,140 @@
+"""What is said of an image, and what was seen of it before."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from features.images.quality import Quality
+from models.bundle.gallery import Similar
+
+__all__ = ["Picture", "Rejected", "Scales", "Verdict", "doubted"]
+
+Decision = Literal["suspicious", "not suspicious", "cannot tell"]
+Scales = tuple[npt.NDArray[np.uint8], ...]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A decoded image, and what was seen of it before the network.
+
+    Parameters
+    ----------
+    frames : tuple of ndarray of uint8, shape (size, size, 3)
+        As the network needs them.
+    sha256 : str
+        Of the file's bytes.
+    quality : Quality
+    """
+
+    frames: Scales
+    sha256: str
+    quality: Quality
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a bundle says of one image; decision support, not a diagnosis.
+
+    Parameters
+    ----------
+    filename : str
+    label : str
+        The class on whose side of the threshold the probability is.
+    probability : float
+        Calibrated probability of the positive class.
+    threshold : float
+    decision : {"suspicious", "not suspicious", "cannot tell"}
+    flagged : bool
+        Whether the probability is at or above the threshold: what the threshold alone says. A case
+        that can't be told is to be treated as suspicious if it is.
+    reasons : tuple of str
+        Why it can't be told, one sentence each; empty otherwise.
+    warnings : tuple of str
+        Sentences to be shown beside it.
+    classes : dict of str to float, optional
+        Probability of every class, the most likely first, where the bundle tells more than two
+        apart. They sum to 1, and that of the positive class is `probability`.
+    inputs : dict of str to (float or str), optional
+        Age, sex and site as far as they were used beside the image; then probability and threshold
+        are those of the bundle's fusion.
+    distance : float, optional
+        How far the image lies from the training images, as of
+        `models.bundle.gallery.Gallery.distance`, where the bundle keeps them.
+    known : str, optional
+        Says that the very same image is among those that were trained on.
+    similar : tuple of Similar
+        The nearest training images, where they were asked for.
+    evidence : Evidence, optional
+        Where in the image the score comes from, where that was asked for.
+    """
+
+    filename: str
+    label: str
+    probability: float
+    threshold: float
+    decision: Decision
+    flagged: bool
+    reasons: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    classes: dict[str, float] | None = None
+    inputs: dict[str, Any] | None = None
+    distance: float | None = None
+    known: str | None = None
+    similar: tuple[Similar, ...] = ()
+    # The API's schema is made of these fields and knows no arrays: what it sends is `as_dict`.
+    evidence: Any = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give JSON-ready values; what is not known or was not asked for is left out."""
+        values = asdict(replace(self, similar=(), evidence=None))
+        values |= {"reasons": list(self.reasons), "warnings": list(self.warnings)}
+        del values["similar"], values["evidence"]
+        if self.similar:
+            values["similar"] = [
+                {"label": each.label, "distance": each.distance, "sha256": each.sha256}
+                for each in self.similar
+            ]
+        if self.evidence is not None:
+            values["evidence"] = {
+                "score": self.evidence.score,
+                "effect": self.evidence.effect.tolist(),
+            }
+        for name in ("known", "inputs", "classes", "distance"):
+            if values[name] is None:
+                del values[name]
+        return values
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """An image that could not be read, and why.
+
+    Parameters
+    ----------
+    filename : str
+    code : str
+        As of `features.errors.UnreadableImage`.
+    message : str
+    """
+
+    filename: str
+    code: str
+    message: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give JSON-ready values."""
+        return {
+            "filename": self.filename,
+            "error": {"code": self.code, "message": self.message},
+        }
+
+
+def doubted(verdict: Verdict, reasons: tuple[str, ...]) -> Verdict:
+    """Say that it can't be told, if there are reasons."""
+    if not reasons:
+        return verdict
+    return replace(verdict, decision="cannot tell", reasons=(*verdict.reasons, *reasons))

@@ -1,0 +1,8 @@
+"""From a feature file to a comparison of heads.
+
+classes: class_codes
+comparison: compare_heads
+results: Comparison, HeadResult
+selection: is_positive
+Within the room: fitting, folds, leaks, own_heads, subgroups, tuning
+"""

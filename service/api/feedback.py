@@ -1,0 +1,107 @@
+"""Record what became of an image: by a program with the image, or on the page by a reviewer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from flask import Blueprint, Response, g, jsonify, render_template, request
+
+from models.inference.feedback import FeedbackRecord
+from service.access.rules import access, check_form
+from service.api.operations import FileField, TextField, operation
+from service.api.uploads import images_in
+from service.classifier.loaded import Case, LoadedClassifier
+from service.classifier.reviews import Reviews, reviewed_labels
+from service.problems import Problem
+from service.settings import Settings
+
+if TYPE_CHECKING:
+    from models.bundle.loading import Bundle
+
+__all__ = ["feedback_blueprint"]
+
+LABEL: Final = "label"
+
+
+CASE: Final = "case"
+
+
+def feedback_blueprint(
+    settings: Settings, classifier: LoadedClassifier, reviews: Reviews
+) -> Blueprint:
+    """Make the routes by which reviewers say what an image was."""
+    blueprint = Blueprint("feedback", __name__)
+
+    @blueprint.post("/api/v1/feedback")
+    @operation(
+        summary="Record the true label of an image",
+        description="Its embedding, label and hash are kept, and the image itself only if the "
+        "service was told so. `fit_classifier.py --feedback` trains on them.",
+        scope="feedback",
+        form=(
+            FileField("image", "The image file."),
+            TextField(LABEL, "One of the `reviewed_labels` of /api/v1/model."),
+        ),
+        answers={201: ("Recorded", "It is on the disk.")},
+        problems={
+            400: "The request is not as it should be.",
+            404: "The service keeps no feedback.",
+            413: "Too many bytes, or more than one image.",
+            422: "The image could not be read.",
+            503: "Loading, over capacity, or the store can't be reached.",
+            507: "There is no room: nothing was kept.",
+        },
+    )
+    def record() -> tuple[Response, int]:
+        if not reviews.kept:
+            raise Problem("no_feedback", "This service was started without --feedback.")
+        with classifier.turn() as served:
+            ((_, image),) = images_in(request, at_most=1)
+            label = _label(served.bundle)
+            (case,) = served.examine([("image", image)])
+            if not isinstance(case, Case):
+                raise Problem("unreadable_image", case.message)
+            found = reviews.record(served, image, case, label)
+        number = reviews.keep(found)
+        return jsonify(_receipt(number, found)), 201
+
+    @blueprint.post("/feedback")
+    def review() -> str:
+        access().require("feedback")
+        check_form()
+        if not reviews.kept:
+            raise Problem("no_feedback", "This service keeps no feedback.")
+        label = _label(classifier.bundle)
+        found = reviews.redeem(request.form.get(CASE, ""), label, g.key.name)
+        reviews.keep(found)
+        return render_template("recorded.html", record=found)
+
+    @blueprint.app_context_processor
+    def on_every_page() -> dict[str, Any]:
+        if not (classifier.ready and reviews.welcome):
+            return {"review": None}
+        return {"review": {"labels": reviewed_labels(classifier.bundle)}}
+
+    return blueprint
+
+
+def _label(bundle: Bundle) -> str:
+    labels = reviewed_labels(bundle)
+    given = request.form.getlist(LABEL)
+    if len(given) != 1 or given[0] not in labels:
+        raise Problem(
+            "wrong_value",
+            f"The field {LABEL!r} is {', '.join(given)[:40]!r}, expected one of "
+            f"{', '.join(labels)}.",
+        )
+    return given[0]
+
+
+def _receipt(number: int, record: FeedbackRecord) -> dict[str, Any]:
+    return {
+        "number": number,
+        "sha256": record.sha256,
+        "label": record.label,
+        "reviewer": record.reviewer,
+        "image_kept": record.image is not None,
+    }

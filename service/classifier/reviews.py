@@ -1,0 +1,133 @@
+"""Cases that reviewers label, and the labels that they may give."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+import threading
+import zlib
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from flask import current_app, g
+from itsdangerous import BadData, URLSafeTimedSerializer
+
+from models.inference.feedback import FeedbackRecord, FeedbackStore
+from service.access.rules import access
+from service.classifier.loaded import Case, LoadedClassifier, Served
+from service.problems import Problem
+from service.settings import Settings
+
+if TYPE_CHECKING:
+    from models.bundle.loading import Bundle
+
+__all__ = ["Reviews", "reviewed_labels"]
+
+# As long as somebody stays signed in.
+_CASE_SECONDS: Final = 12 * 3600
+
+
+class Reviews:
+    """The feedback store of the process, and the tickets by which a page names a case.
+
+    A page that shows a verdict carries what is to be recorded, signed, so that the image itself
+    need not be kept anywhere until the reviewer has decided.
+
+    Parameters
+    ----------
+    settings : Settings
+    classifier : LoadedClassifier
+
+    Raises
+    ------
+    FeedbackFailed
+        If the store can't be opened.
+    """
+
+    def __init__(self, settings: Settings, classifier: LoadedClassifier) -> None:
+        self._classifier = classifier
+        self._keep_images = settings.feedback_images
+        self._store = FeedbackStore(settings.feedback, create=True) if settings.feedback else None
+        self._writing = threading.Lock()
+
+    @property
+    def kept(self) -> bool:
+        """Whether feedback is kept at all."""
+        return self._store is not None
+
+    @property
+    def welcome(self) -> bool:
+        """Whether who asks may record it."""
+        return self.kept and access().allows("feedback")
+
+    def ticket(self, case: Case, image: bytes, bundle: Bundle) -> str:
+        """Make what a page carries to name a case."""
+        row = zlib.compress(np.ascontiguousarray(case.row, "<f4").tobytes(), 1)
+        return _serializer().dumps(
+            {
+                "sha256": hashlib.sha256(image).hexdigest(),
+                "fingerprint": bundle.fingerprint,
+                "bundle": bundle.identity,
+                "probability": case.verdict.probability,
+                "embedding": base64.b64encode(row).decode("ascii"),
+            }
+        )
+
+    def redeem(self, ticket: str, label: str, reviewer: str) -> FeedbackRecord:
+        """Read a ticket.
+
+        Raises
+        ------
+        Problem
+            If it was not made here, or too long ago.
+        """
+        try:
+            values = _serializer().loads(ticket, max_age=_CASE_SECONDS)
+            row = zlib.decompress(base64.b64decode(values.pop("embedding")))
+        except (BadData, ValueError, binascii.Error, zlib.error) as error:
+            raise Problem(
+                "wrong_value",
+                "The case is no longer known: classify the image again, then say what it was.",
+            ) from error
+        return FeedbackRecord(
+            **values, embedding=np.frombuffer(row, "<f4"), label=label, reviewer=reviewer
+        )
+
+    def record(self, served: Served, image: bytes, case: Case, label: str) -> FeedbackRecord:
+        """Make the record of an image that is at hand."""
+        return FeedbackRecord(
+            sha256=hashlib.sha256(image).hexdigest(),
+            label=label,
+            reviewer=g.key.name,
+            fingerprint=served.bundle.fingerprint,
+            bundle=served.bundle.identity,
+            probability=case.verdict.probability,
+            embedding=case.row,
+            image=image if self._keep_images else None,
+        )
+
+    def keep(self, record: FeedbackRecord) -> int:
+        """Write a record to the disk.
+
+        Raises
+        ------
+        FeedbackFailed
+            If that is not possible.
+        """
+        if self._store is None:
+            raise LookupError("there is no feedback store")
+        with self._writing:
+            number = self._store.add(record)
+        self._classifier.metrics.feedback.labels(record.label).inc()
+        return number
+
+
+def _serializer() -> URLSafeTimedSerializer:
+    return URLSafeTimedSerializer(current_app.config["SECRET_KEY"], salt="case", serializer=json)
+
+
+def reviewed_labels(bundle: Bundle) -> list[str]:
+    """Give the labels that a reviewer may choose from: those of the training images."""
+    return sorted(bundle.counts.get("train", {})) or list(bundle.labels)

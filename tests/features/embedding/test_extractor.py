@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from features.datasets.drawn import sample_lesion
+from features.datasets.drawn_lesion import draw_lesion
+from features.embedding.extractor import Extractor, load_extractor
+from features.embedding.specification import ExtractorSpec
+from features.errors import CacheMismatch, ExtractorError, WeightsError
+from features.images.decoding import load_pixels
+from features.networks.registry import NETWORKS
+from features.networks.untrained import measure_statistics, set_untrained_weights, untrained_sha256
+from tests.pictures import image_bytes
+
+
+@pytest.fixture(scope="module")
+def untrained() -> Extractor:
+    return load_extractor("inception_v3", "untrained", input_size=75)
+
+
+def pictures(count: int, size: int) -> np.ndarray:
+    return np.stack([load_pixels(image_bytes(seed), size) for seed in range(count)])
+
+
+def keras_base(network: str, size: int) -> object:
+    import keras
+
+    return getattr(keras.applications, NETWORKS[network].keras_name)(
+        weights=None, include_top=False, input_shape=(size, size, 3)
+    )
+
+
+@pytest.mark.parametrize(("network", "size"), [("inception_v3", 75), ("vgg16", 32)])
+def test_embeddings_are_those_of_keras_with_its_own_preprocessing(network: str, size: int) -> None:
+    import keras
+
+    base = keras_base(network, size)
+    set_untrained_weights(base, network)
+    pixels = pictures(3, size)
+    module = getattr(keras.applications, network)
+    maps = np.asarray(base(module.preprocess_input(pixels.astype("float32")), training=False))
+    extractor = load_extractor(network, "untrained", input_size=size, precision="fp32")
+    embeddings = extractor.embed(pixels)
+    assert embeddings.shape == (3, extractor.spec.dim)
+    assert embeddings.dtype == np.float32
+    expected = maps.mean(axis=(1, 2))
+    assert np.linalg.norm(embeddings - expected) < 1e-4 * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("network", list(NETWORKS))
+def test_untrained_weights_are_the_same_everywhere(network: str) -> None:
+    base = keras_base(network, NETWORKS[network].smallest_input)
+    set_untrained_weights(base, network)
+    assert untrained_sha256(base) == NETWORKS[network].untrained_sha256
+
+
+def test_the_stored_statistics_are_those_of_drawn_lesions() -> None:
+    base = keras_base("inception_v3", 299)
+    set_untrained_weights(base, "inception_v3")
+    stored = np.concatenate(
+        [np.asarray(layer.moving_mean) for layer in base.layers if hasattr(layer, "moving_mean")]
+    )
+    rng = np.random.default_rng(0)
+    drawn = np.stack(
+        [draw_lesion(sample_lesion(rng, label), 299) for label in ("melanoma", "NotMelanoma") * 6]
+    )
+    measured = measure_statistics(base, drawn.astype(np.float32) / 127.5 - 1.0)
+    assert np.corrcoef(stored, measured["mean"])[0, 1] > 0.95
+
+
+def test_an_embedding_does_not_depend_on_its_neighbours(untrained: Extractor) -> None:
+    pixels = pictures(8, 75)
+    together = untrained.embed(pixels)
+    np.testing.assert_array_equal(untrained.embed(pixels[::-1])[::-1], together)
+    np.testing.assert_allclose(untrained.embed(pixels[:1]), together[:1], rtol=1e-4, atol=1e-5)
+    assert untrained.embed(pixels[:0]).shape == (0, 2048)
+
+
+def test_pixels_of_another_shape_are_refused(untrained: Extractor) -> None:
+    with pytest.raises(ValueError, match=r"shape \(1, 80, 80, 3\), expected uint8 and \(n, 75"):
+        untrained.embed(np.zeros((1, 80, 80, 3), np.uint8))
+
+
+def test_the_specification_survives_json(untrained: Extractor) -> None:
+    spec = untrained.spec
+    assert ExtractorSpec.from_dict(spec.as_dict()) == spec
+    assert spec.untrained
+    with pytest.raises(ValueError, match="missing or unknown fields: hue"):
+        ExtractorSpec.from_dict({**spec.as_dict(), "hue": 1})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"network": "vgg16"},
+        {"weights": "pretrained"},
+        {"weights_sha256": "0" * 64},
+        {"input_size": 299},
+        {"layers": ("mixed9",)},
+        {"pooling": "max"},
+        {"views": ("identity", "flip")},
+        {"precision": "int8"},
+        {"pixels": 2},
+    ],
+)
+def test_whatever_changes_a_number_changes_the_fingerprint(
+    untrained: Extractor, change: dict[str, object]
+) -> None:
+    other = replace(untrained.spec, **change)
+    assert other.fingerprint != untrained.spec.fingerprint
+    with pytest.raises(CacheMismatch) as caught:
+        untrained.spec.require(other, mine="a.h5", others="this run")
+    assert next(iter(change)).replace("_", " ") in str(caught.value)
+
+
+def test_unknown_networks_and_small_inputs_are_refused() -> None:
+    with pytest.raises(ExtractorError, match="got network 'resnet', expected one of inception_v3"):
+        load_extractor("resnet", "untrained")
+    with pytest.raises(ExtractorError, match="input of 60 pixels, inception_v3 needs at least 75"):
+        load_extractor("inception_v3", "untrained", input_size=60)
+
+
+def test_a_weights_file_of_ones_own_is_loaded(tmp_path: Path, untrained: Extractor) -> None:
+    base = keras_base("inception_v3", 75)
+    set_untrained_weights(base, "inception_v3")
+    path = tmp_path / "own.weights.h5"
+    base.save_weights(path)
+    extractor = load_extractor("inception_v3", path, input_size=75)
+    assert extractor.spec.weights == "pretrained"
+    assert extractor.weights_path == path
+    np.testing.assert_array_equal(
+        extractor.embed(pictures(2, 75)), untrained.embed(pictures(2, 75))
+    )
+
+
+def test_the_layout_of_the_imagenet_files_is_loaded(tmp_path: Path, untrained: Extractor) -> None:
+    from keras.src.legacy.saving import legacy_h5_format
+
+    base = keras_base("inception_v3", 75)
+    set_untrained_weights(base, "inception_v3")
+    path = tmp_path / "legacy.h5"
+    with h5py.File(path, "w") as file:
+        legacy_h5_format.save_weights_to_hdf5_group(file, base)
+    extractor = load_extractor("inception_v3", path, input_size=75)
+    np.testing.assert_array_equal(
+        extractor.embed(pictures(2, 75)), untrained.embed(pictures(2, 75))
+    )
+
+
+def test_weights_that_do_not_fit_are_told(tmp_path: Path) -> None:
+    base = keras_base("vgg16", 32)
+    vgg = tmp_path / "vgg.weights.h5"
+    base.save_weights(vgg)
+    with pytest.raises(WeightsError, match="don't fit inception_v3 without its top"):
+        load_extractor("inception_v3", vgg, input_size=75).prepare()
+    text = tmp_path / "text.weights.h5"
+    text.write_text("no weights")
+    with pytest.raises(WeightsError, match="is not a Keras weights file"):
+        load_extractor("inception_v3", text, input_size=75).prepare()
+    with pytest.raises(WeightsError, match="there is no weights file"):
+        load_extractor("inception_v3", tmp_path / "none.h5")
+
+
+def test_imagenet_weights_out_of_reach_fail_fast_and_say_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    # A proxy where nobody listens is a network that can't be reached, on any machine.
+    for name in ("https_proxy", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    start = time.monotonic()
+    with pytest.raises(WeightsError) as caught:
+        load_extractor("vgg16", "imagenet")
+    assert time.monotonic() - start < 20
+    message = str(caught.value)
+    for part in (NETWORKS["vgg16"].url, str(tmp_path / "models"), "--weights PATH", "untrained"):
+        assert part in message
+
+
+def test_keras_own_copy_of_imagenet_weights_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    copy = tmp_path / "models" / NETWORKS["vgg16"].file
+    copy.parent.mkdir()
+    copy.write_bytes(b"kept by Keras")
+    assert load_extractor("vgg16", "imagenet").weights_path == copy
+
+
+@pytest.mark.real_data
+def test_trained_weights_tell_real_images_apart(real_data: Path, real_weights: Path) -> None:
+    extractor = load_extractor("inception_v3", real_weights)
+    folder = real_data / "data" / "isic2017_256" / "valid" / "melanoma"
+    pixels = np.stack([load_pixels(path, 299) for path in sorted(folder.iterdir())[:4]])
+    embeddings = extractor.embed(pixels)
+    assert embeddings.min() >= 0
+    assert 0.2 < embeddings.mean() < 0.6
+    assert np.corrcoef(embeddings)[0, 1:].max() < 0.99

@@ -1,0 +1,387 @@
+from __future__ import annotations
+
+import io
+import os
+import struct
+import subprocess
+import sys
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageCms
+
+from features.errors import UnreadableImage
+from features.images.decoding import MAX_PIXELS, decode, load_pixels
+from tests.conftest import ROOT
+from tests.features.images.mutations import VARIANTS, originals
+from tests.pictures import image_bytes
+
+
+def encoded(image: Image.Image, form: str = "PNG", **options: object) -> bytes:
+    file = io.BytesIO()
+    image.save(file, form, **options)
+    return file.getvalue()
+
+
+def quarters() -> Image.Image:
+    """Red, green, blue and white quarters: every turn and flip shows."""
+    pixels = np.zeros((64, 96, 3), np.uint8)
+    pixels[:32, :48] = (255, 0, 0)
+    pixels[:32, 48:] = (0, 255, 0)
+    pixels[32:, :48] = (0, 0, 255)
+    pixels[32:, 48:] = (255, 255, 255)
+    return Image.fromarray(pixels)
+
+
+TURN_BACK = {
+    1: None,
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF", "WEBP"])
+def test_every_exif_orientation_is_shown_upright(orientation: int, form: str) -> None:
+    turn = TURN_BACK[orientation]
+    stored = quarters() if turn is None else quarters().transpose(turn)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {"WEBP": {"lossless": True}, "JPEG": {"quality": 100, "subsampling": 0}}.get(form, {})
+    found = decode(encoded(stored, form, exif=exif, **options), 64)
+    assert (found.width, found.height) == (96, 64)
+    expected = load_pixels(encoded(quarters()), 64)
+    assert np.abs(found.pixels.astype(int) - expected).max() <= (4 if form == "JPEG" else 1)
+
+
+def test_transparent_pixels_are_laid_over_white() -> None:
+    image = Image.new("RGBA", (40, 40), (255, 0, 0, 0))
+    image.paste((0, 0, 255, 255), (0, 0, 20, 40))
+    pixels = load_pixels(encoded(image), 40)
+    assert pixels[20, 5].tolist() == [0, 0, 255]
+    assert pixels[20, 35].tolist() == [255, 255, 255]
+
+
+def test_a_transparent_palette_is_laid_over_white() -> None:
+    image = Image.new("P", (20, 20), 1)
+    image.putpalette([0, 0, 0, 200, 10, 20] + [0] * 762)
+    assert load_pixels(encoded(image), 20)[3, 3].tolist() == [200, 10, 20]
+    assert load_pixels(encoded(image, transparency=1), 20)[3, 3].tolist() == [255, 255, 255]
+
+
+def test_sixteen_bits_keep_their_brightness() -> None:
+    levels = np.full((30, 30), 128 * 257, np.uint16)
+    assert load_pixels(encoded(Image.fromarray(levels)), 30)[9, 9].tolist() == [128, 128, 128]
+
+
+def test_grey_one_bit_and_cmyk_become_rgb() -> None:
+    assert load_pixels(encoded(Image.new("L", (9, 9), 77)), 9)[4, 4].tolist() == [77, 77, 77]
+    assert load_pixels(encoded(Image.new("1", (9, 9), 1)), 9)[4, 4].tolist() == [255, 255, 255]
+    cmyk = load_pixels(encoded(Image.new("CMYK", (9, 9), (0, 255, 255, 0)), "JPEG"), 9)[4, 4]
+    assert cmyk[0] > 200
+    assert cmyk[1:].max() < 60
+
+
+def test_a_colour_profile_is_converted_to_srgb() -> None:
+    lab = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
+    grey = Image.new("RGB", (10, 10), (120, 120, 120))
+    to_lab = ImageCms.buildTransform(ImageCms.createProfile("sRGB"), lab, "RGB", "LAB")
+    data = encoded(ImageCms.applyTransform(grey, to_lab), "TIFF", icc_profile=lab.tobytes())
+    assert np.abs(load_pixels(data, 10).astype(int) - 120).max() <= 2
+
+
+def test_a_broken_profile_is_passed_over_as_viewers_do() -> None:
+    data = encoded(Image.new("RGB", (10, 10), (10, 20, 30)), icc_profile=b"no profile")
+    assert load_pixels(data, 10)[0, 0].tolist() == [10, 20, 30]
+
+
+@pytest.mark.parametrize("size", [(3000, 2000), (1600, 1200), (700, 2100)])
+def test_jpeg_drafts_stay_within_a_grey_level(size: tuple[int, int]) -> None:
+    rng = np.random.default_rng(3)
+    smooth = Image.fromarray(rng.integers(0, 256, (24, 24, 3), dtype=np.uint8)).resize(
+        size, Image.Resampling.BICUBIC
+    )
+    data = encoded(smooth, "JPEG", quality=95)
+    with Image.open(io.BytesIO(data)) as whole:
+        expected = np.asarray(whole.resize((150, 150), Image.Resampling.BILINEAR)).astype(int)
+    assert np.abs(load_pixels(data, 150) - expected).mean() < 1.0
+
+
+def golden(seed: int) -> bytes:
+    return image_bytes(seed, (640, 480), "PNG")
+
+
+def test_golden_vectors_pin_the_decoder() -> None:
+    """Other numbers here mean other embeddings: raise PIXELS_VERSION with them."""
+    pixels = load_pixels(golden(1), 8)
+    assert pixels[::3, ::3].tolist() == GOLDEN
+
+
+GOLDEN = [
+    [[247, 224, 43], [41, 124, 124], [210, 176, 56]],
+    [[174, 76, 209], [104, 174, 100], [69, 107, 154]],
+    [[106, 81, 204], [50, 74, 74], [118, 113, 146]],
+]
+
+
+def oversized_png(width: int, height: int) -> bytes:
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+
+
+def refused(data: bytes | Path) -> UnreadableImage:
+    with pytest.raises(UnreadableImage) as caught:
+        load_pixels(data, 64)
+    assert "\n" not in str(caught.value)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (b"", "empty"),
+        (b"hello, I am not an image", "not_an_image"),
+        (b"\0" * 128 + b"DICM" + b"\0" * 100, "unsupported"),
+        (b"\0\0\0\x18ftypheic" + b"\0" * 100, "unsupported"),
+        (b"%PDF-1.7 and so on", "unsupported"),
+        (oversized_png(20_000, 20_000), "too_large"),
+        (oversized_png(9_500, 9_500), "too_large"),
+        (encoded(Image.new("F", (9, 9), 0.5), "TIFF"), "unsupported"),
+    ],
+)
+def test_what_is_no_readable_image_is_refused_with_the_reason(data: bytes, code: str) -> None:
+    assert refused(data).code == code
+
+
+def test_the_limit_is_told_in_megapixels() -> None:
+    assert f"{MAX_PIXELS // 10**6} megapixels" in str(refused(oversized_png(20_000, 20_000)))
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF", "WEBP", "GIF", "BMP", "AVIF"])
+def test_a_truncated_image_is_refused_not_half_grey(form: str) -> None:
+    data = image_bytes(5, (300, 200), form)
+    for part in (0.5, 0.9):
+        refused(data[: int(len(data) * part)])
+
+
+def scan_of(data: bytes) -> tuple[int, int]:
+    """Where the compressed pixels of a JPEG file begin and end."""
+    return data.index(b"\xff\xda") + 14, data.rindex(b"\xff\xd9")
+
+
+def is_refused(data: bytes) -> bool:
+    try:
+        load_pixels(data, 64)
+    except UnreadableImage as error:
+        return error.code in {"unreadable", "truncated"}
+    return False
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize(
+    ("options", "least"),
+    [({}, 0.98), ({"restart_marker_rows": 1}, 0.98), ({"progressive": 1}, 0.93)],
+)
+def test_a_jpeg_with_a_corrupt_middle_is_refused_not_striped(
+    mode: str, options: dict[str, object], least: float
+) -> None:
+    """JPEG has no checksums: now and then what is corrupt can be read as something else."""
+    picture = Image.open(io.BytesIO(image_bytes(5, (300, 200), "PNG"))).convert(mode)
+    whole = encoded(picture, "JPEG", quality=90, **options)
+    assert not is_refused(whole)
+    start, end = scan_of(whole)
+    rng = np.random.default_rng(1)
+    places = rng.integers(start, end - 200, 200)
+    told = [
+        is_refused(whole[:place] + hole + whole[place + 200 :])
+        for place in places.tolist()
+        for hole in (bytes(200), rng.bytes(200))
+    ]
+    assert np.mean(told) >= least
+
+
+def test_a_jpeg_without_its_end_is_refused() -> None:
+    whole = image_bytes(5, (300, 200))
+    assert refused(whole[: scan_of(whole)[1]]).code == "truncated"
+
+
+def test_oddities_of_jpegs_that_do_no_harm_are_passed_over() -> None:
+    whole = image_bytes(5, (300, 200))
+    expected = load_pixels(whole, 64)
+    _, end = scan_of(whole)
+    odd = {
+        "stray bytes in the header": whole[:20] + b"ab" + whole[20:],
+        "zeros before the end": whole[:end] + bytes(30) + whole[end:],
+        "bytes after the end": whole + b"something else" * 100,
+        "a film after the end": whole + b"\xff\xda\x00" * 1000,
+        "both": whole[:end] + bytes(30) + whole[end:] + b"\x01\xff\xd9" * 10,
+        "a later revision": whole[:11] + b"\x03" + whole[12:],
+    }
+    for name, data in odd.items():
+        np.testing.assert_array_equal(load_pixels(data, 64), expected, err_msg=name)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("size", [(2600, 1900), (333, 217)])
+@pytest.mark.parametrize("options", [{}, {"subsampling": 0}, {"progressive": True}])
+def test_strictly_decoded_jpegs_have_the_pixels_that_pillow_gives(
+    mode: str, size: tuple[int, int], options: dict[str, object]
+) -> None:
+    picture = Image.open(io.BytesIO(image_bytes(8, size, "PNG"))).convert(mode)
+    data = encoded(picture, "JPEG", **options)
+    with Image.open(io.BytesIO(data)) as image:
+        image.draft(None, (300, 300))
+        expected = image.resize((150, 150), Image.Resampling.BILINEAR).convert("RGB")
+    np.testing.assert_array_equal(load_pixels(data, 150), np.asarray(expected))
+
+
+def test_of_a_jpeg_with_several_pictures_the_first_is_taken() -> None:
+    first, second = (
+        Image.open(io.BytesIO(image_bytes(seed, (300, 200), "PNG"))) for seed in (1, 2)
+    )
+    several = encoded(first, "MPO", save_all=True, append_images=[second])
+    np.testing.assert_array_equal(load_pixels(several, 64), load_pixels(encoded(first, "JPEG"), 64))
+
+
+def test_a_jpeg_with_thousands_of_scans_is_refused_at_once() -> None:
+    whole = encoded(Image.new("RGB", (3000, 3000), (200, 90, 70)), "JPEG", progressive=True)
+    last, end = whole.rindex(b"\xff\xda"), whole.rindex(b"\xff\xd9")
+    assert refused(whole[:end] + whole[last:end] * 5000 + whole[end:]).code == "unsupported"
+
+
+def test_a_png_whose_checksums_do_not_match_is_refused() -> None:
+    for mode in ("RGB", "RGBA", "L"):
+        picture = Image.open(io.BytesIO(image_bytes(5, (300, 200), "PNG"))).convert(mode)
+        whole = encoded(picture)
+        start, end = whole.index(b"IDAT") + 4, whole.rindex(b"IEND") - 8
+        for place in range(start, end, (end - start) // 50):
+            changed = bytearray(whole)
+            changed[place] ^= 16
+            assert refused(bytes(changed)).code == "unreadable"
+
+
+def test_a_pipe_and_an_enormous_file_are_refused_without_reading(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    assert refused(tmp_path / "pipe.jpg").code == "unreadable"
+    with (tmp_path / "huge.jpg").open("wb") as file:
+        file.truncate(10**12)
+    assert refused(tmp_path / "huge.jpg").code == "too_large"
+
+
+@pytest.mark.parametrize("number", range(len(VARIANTS)))
+def test_no_file_that_was_cut_gives_other_pixels(number: int) -> None:
+    whole = originals()[number]
+    expected = load_pixels(whole, 48)
+    for part in range(1, 60):
+        try:
+            pixels = load_pixels(whole[: len(whole) * part // 60], 48)
+        except UnreadableImage:
+            continue
+        np.testing.assert_array_equal(pixels, expected)
+
+
+def test_decoding_in_threads_gives_the_same_pixels() -> None:
+    files = originals()[: len(VARIANTS)] * 8
+    alone = [load_pixels(data, 48) for data in files]
+    with ThreadPoolExecutor(8) as pool:
+        for mine, other in zip(alone, pool.map(lambda d: load_pixels(d, 48), files), strict=True):
+            np.testing.assert_array_equal(mine, other)
+
+
+def mutate(seed: int, count: int) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.features.images.mutations", str(seed), str(count)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+    assert done.returncode == 0, (done.returncode, done.stderr[-2000:])
+    assert done.stdout.startswith(f"{count} ")
+    return done.stdout
+
+
+def test_a_thousand_damaged_files_neither_crash_nor_hang_the_decoder() -> None:
+    assert "'read'" in mutate(1, 1000)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2, 6))
+def test_thousands_of_damaged_files_neither_crash_nor_hang_the_decoder(seed: int) -> None:
+    assert "'read'" in mutate(seed, 5000)
+
+
+def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
+    assert refused(tmp_path / "none.jpg").code == "unreadable"
+    assert refused(tmp_path).code == "unreadable"
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    form=st.sampled_from(["JPEG", "PNG", "TIFF", "WEBP", "GIF", "BMP"]),
+    changes=st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), min_size=1, max_size=8),
+    cut=st.floats(0.1, 1.0),
+)
+def test_a_mutated_file_is_read_or_refused(
+    form: str, changes: list[tuple[int, int]], cut: float
+) -> None:
+    data = bytearray(image_bytes(7, (60, 50), form))
+    for place, value in changes:
+        data[place % len(data)] = value
+    try:
+        pixels = load_pixels(bytes(data[: int(len(data) * cut)]), 32)
+    except UnreadableImage:
+        return
+    assert pixels.shape == (32, 32, 3)
+    assert pixels.dtype == np.uint8
+
+
+@pytest.mark.real_data
+def test_awkward_real_files_are_read_or_refused_with_a_reason(real_data: Path) -> None:
+    read, refused_codes = [], {}
+    for path in sorted((real_data / "data" / "robustness").rglob("*.*")):
+        if path.name == "INDEX.tsv":
+            continue
+        try:
+            pixels = load_pixels(path, 96)
+        except UnreadableImage as error:
+            refused_codes[path.name] = error.code
+        else:
+            assert pixels.shape == (96, 96, 3)
+            read.append(path.name)
+    assert len(read) > 35
+    assert refused_codes["truncated.jpg"] == "truncated"
+    # Its pixels are stripes in every viewer: the compressed data don't fit their tables.
+    assert refused_codes["hopper_bad_exif.jpg"] == "unreadable"
+    assert refused_codes["broken_data_stream.png"] == "unreadable"
+    assert refused_codes["truncated_image.png"] == "truncated"
+    assert refused_codes["decompression_bomb.gif"] == "too_large"
+    assert refused_codes["hopper.heif"] == "unsupported"
+    assert refused_codes["examples_ybr_color.dcm"] == "unsupported"
+
+
+@pytest.mark.real_data
+def test_rotated_real_photographs_give_the_same_pixels(real_data: Path) -> None:
+    folder = real_data / "data" / "robustness" / "exif_orientation"
+    for kind in ("Landscape", "Portrait"):
+        upright = load_pixels(folder / f"{kind}_0.jpg", 96).astype(float)
+        for orientation in (2, 4, 6, 8):
+            other = load_pixels(folder / f"{kind}_{orientation}.jpg", 96)
+            # The number drawn in the middle differs between the files.
+            assert np.abs(other - upright).mean() < 4

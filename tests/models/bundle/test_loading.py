@@ -1,0 +1,379 @@
+"""A bundle comes back as it was written, or is refused with the reason."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.ensemble import RandomForestClassifier
+
+from features.cache.contents import Features
+from models.bundle.loading import Bundle, load_bundle
+from models.bundle.manifest import BundleRefused, seal
+from models.bundle.saving import find_weights
+from models.bundle.staging import require_free
+from models.heads.base import HEADS, score
+from models.heads.files import HeadFileError
+from models.report.publishing import publish_bundle
+from models.training.comparison import compare_heads
+from models.training.results import Comparison
+from tests.models.cached import SMALL, cluster_features, spec_of
+
+FEATURES = cluster_features()
+WEIGHTS = b"weights of a network"
+
+pytestmark = pytest.mark.usefixtures("no_openvino")
+
+
+FILES = (
+    "bundle.json",
+    "head.skops",
+    "network.weights.h5",
+    "comparison.json",
+    "gallery.h5",
+    "report.html",
+    "MODEL_CARD.md",
+)
+
+
+@cache
+def compared(name: str = "logistic_regression") -> Comparison:
+    return compare_heads(FEATURES, heads=[name], folds=3, jobs=1)
+
+
+def trained(path: Path | str = "") -> tuple[Comparison, Features]:
+    """As if the network had been trained."""
+    digest = hashlib.sha256(WEIGHTS).hexdigest()
+    spec = spec_of(weights="pretrained", weights_sha256=digest)
+    features = replace(FEATURES, spec=spec, weights_path=str(path))
+    comparison = replace(compared(), marks=features.marks, fingerprint=features.fingerprint)
+    return comparison, features
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    publish_bundle(tmp_path / "bundle", compared(), FEATURES)
+    return tmp_path / "bundle"
+
+
+@pytest.fixture
+def trained_folder(tmp_path: Path) -> Path:
+    weights = tmp_path / "found.weights.h5"
+    weights.write_bytes(WEIGHTS)
+    publish_bundle(tmp_path / "bundle", *trained(weights))
+    return tmp_path / "bundle"
+
+
+def change(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None:
+    """Edit bundle.json and seal it again, as somebody would who knows how."""
+    values = json.loads((folder / "bundle.json").read_text())
+    del values["sealed"]
+    edit(values)
+    (folder / "bundle.json").write_bytes(seal(values))
+
+
+def add_file(folder: Path, name: str, content: bytes) -> dict[str, Any]:
+    (folder / name).write_bytes(content)
+    return {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+
+
+@pytest.mark.parametrize("name", list(HEADS))
+def test_a_bundle_comes_back(name: str, tmp_path: Path) -> None:
+    comparison = compared(name)
+    bundle = publish_bundle(tmp_path / "new" / "bundle", comparison, FEATURES)
+    head, X = comparison.best, FEATURES.embeddings
+    assert isinstance(bundle, Bundle)
+    assert bundle.spec == FEATURES.spec
+    assert bundle.fingerprint == FEATURES.fingerprint
+    assert bundle.labels == ("benign", "melanoma")
+    assert (bundle.head_name, bundle.head_title) == (name, HEADS[name].title)
+    assert bundle.settings == head.settings
+    assert (bundle.threshold, bundle.threshold_rule) == (head.threshold, head.threshold_rule)
+    assert bundle.calibration == head.calibration
+    assert bundle.marks == ("untrained", "synthetic")
+    assert bundle.counts == comparison.counts
+    assert list(bundle.metrics) == ["cross-validation", "valid", "test"]
+    assert bundle.metrics["test"]["auc"]["value"] == head.evaluations["test"].auc.value  # type: ignore[union-attr]
+    assert bundle.versions["features"] == {"python": "3.12"}
+    assert bundle.network_path is None
+    np.testing.assert_array_equal(bundle.score(X), score(head.estimator, X))
+    np.testing.assert_array_equal(bundle.probability(X), head.calibration.apply(bundle.score(X)))
+    assert not list((tmp_path / "new").glob(".*")), "something was left behind"
+
+
+def test_the_same_comparison_gives_the_same_head_and_figures(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        publish_bundle(tmp_path / name, compared(), FEATURES)
+    for name in ("head.skops", "comparison.json"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_comparison_json_holds_the_figures_and_the_marks(folder: Path) -> None:
+    figures = json.loads((folder / "comparison.json").read_text())
+    assert figures["marks"] == ["untrained", "synthetic"]
+    assert figures["heads"]["logistic_regression"]["evaluations"]["valid"]["auc"]["low"] < 1
+
+
+@pytest.mark.parametrize("name", ["found.weights.h5", "found.h5"])
+def test_the_weights_come_along_and_keep_what_keras_reads_from_their_name(
+    name: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(WEIGHTS)
+    bundle = publish_bundle(tmp_path / "bundle", *trained(tmp_path / name))
+    assert bundle.network_path is not None
+    assert bundle.network_path.name == name.replace("found", "network")
+    assert bundle.network_path.read_bytes() == WEIGHTS
+    assert bundle.marks == ("synthetic",)
+
+
+def test_weights_that_moved_are_asked_for(tmp_path: Path) -> None:
+    comparison, features = trained(tmp_path / "gone.h5")
+    with pytest.raises(BundleRefused, match=r"gone\.h5.*--weights PATH"):
+        publish_bundle(tmp_path / "bundle", comparison, features)
+    with pytest.raises(BundleRefused, match="give their file"):
+        find_weights(replace(features, weights_path=""))
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "here.h5").write_bytes(WEIGHTS)
+    publish_bundle(tmp_path / "bundle", comparison, features, weights=tmp_path / "here.h5")
+
+
+def test_other_weights_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "other.h5").write_bytes(b"other weights")
+    with pytest.raises(BundleRefused, match=r"other\.h5 .* is not the weights file"):
+        find_weights(trained()[1], tmp_path / "other.h5")
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_an_altered_byte_is_found(name: str, trained_folder: Path) -> None:
+    assert load_bundle(trained_folder)
+    path = trained_folder / name
+    right = path.read_bytes()
+    places = sorted({0, len(right) - 1, *range(3, len(right), max(1, len(right) // 200))})
+    for place in places:
+        path.write_bytes(right[:place] + bytes([right[place] ^ 1]) + right[place + 1 :])
+        with pytest.raises(BundleRefused, match=r"altered or damaged|format version"):
+            load_bundle(trained_folder)
+    for wrong in (right + b"\n", right[:-1], b""):
+        path.write_bytes(wrong)
+        with pytest.raises(BundleRefused, match="altered or damaged"):
+            load_bundle(trained_folder)
+    path.write_bytes(right)
+    assert load_bundle(trained_folder)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_missing_file_is_named(name: str, trained_folder: Path) -> None:
+    (trained_folder / name).unlink()
+    with pytest.raises(BundleRefused, match=f"incomplete.*{re.escape(name)}"):
+        load_bundle(trained_folder)
+
+
+def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BundleRefused, match=r"there is no bundle .*fit_classifier\.py"):
+        load_bundle(tmp_path / "none")
+    with pytest.raises(BundleRefused, match=r"has no bundle\.json"):
+        load_bundle(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("version", "advice"), [(3, "update the program"), (0, "fit the classifier anew")]
+)
+def test_other_format_versions_are_named(version: int, advice: str, folder: Path) -> None:
+    change(folder, lambda values: values.update(version=version, unheard_of=True))
+    with pytest.raises(BundleRefused, match=f"format version {version}.*{advice}"):
+        load_bundle(folder)
+
+
+@pytest.mark.parametrize("name", ["../outside", "/etc/hostname", "a/b", "..", "", "a\\b", "a\x00b"])
+def test_a_file_outside_of_the_folder_is_never_opened(name: str, folder: Path) -> None:
+    (folder.parent / "outside").write_bytes(b"secret")
+    known = {"sha256": hashlib.sha256(b"secret").hexdigest(), "bytes": 6}
+    change(folder, lambda values: values["files"].update({name: known}))
+    with pytest.raises(BundleRefused, match="outside of the folder"):
+        load_bundle(folder)
+
+
+def test_a_link_out_of_the_folder_is_refused(folder: Path) -> None:
+    outside = folder.parent / "outside"
+    (folder / "report.html").rename(outside)
+    (folder / "report.html").symlink_to(outside)
+    with pytest.raises(BundleRefused, match=r"report\.html is a link to somewhere else"):
+        load_bundle(folder)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda values: values.pop("threshold"),
+        lambda values: values.update(extra=1),
+        lambda values: values.update(threshold="0.5"),
+        lambda values: values.update(threshold=True),
+        lambda values: values.update(threshold=1.5),
+        lambda values: values.update(labels=["melanoma"]),
+        lambda values: values.update(labels=["melanoma", "benign"]),
+        lambda values: values.update(labels=["benign", 3], positive="benign"),
+        lambda values: values.update(marks=["synthetic"]),
+        lambda values: values.update(marks=["untrained", "splendid"]),
+        lambda values: values.update(marks=[["untrained"]]),
+        lambda values: values.update(notes=[1]),
+        lambda values: values.update(calibration={"method": "platt", "slope": "x"}),
+        lambda values: values.update(fingerprint="0" * 64),
+        lambda values: values.update(extractor={}),
+        lambda values: values["extractor"].update(input_size=299),
+        lambda values: values.update(head_file="report.html"),
+        lambda values: values.update(head_file="../head.skops"),
+        lambda values: values.update(head_file="head.json"),
+        lambda values: values.update(network_file="network.h5"),
+        lambda values: values["files"].pop("report.html"),
+        lambda values: values["files"].update({"report.html": "a"}),
+        lambda values: values["files"]["report.html"].update(sha256="../x"),
+        lambda values: values.update(files=[]),
+        lambda values: values.update(format="another"),
+    ],
+)
+def test_values_that_contradict_each_other_are_refused(
+    edit: Callable[[dict[str, Any]], object], folder: Path
+) -> None:
+    change(folder, edit)
+    with pytest.raises(BundleRefused, match=r"altered or damaged: "):
+        load_bundle(folder)
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"null", b"\xff\xfe", b"[" * 100_000, b"{}"])
+def test_a_bundle_json_that_is_no_such_thing_is_refused(text: bytes, folder: Path) -> None:
+    (folder / "bundle.json").write_bytes(text)
+    with pytest.raises(BundleRefused, match="altered or damaged"):
+        load_bundle(folder)
+
+
+def test_a_head_for_other_embeddings_is_refused(folder: Path) -> None:
+    other = cluster_features(spec=spec_of(SMALL + 1))
+    comparison = compare_heads(other, heads=["logistic_regression"], folds=3, jobs=1)
+    publish_bundle(folder.parent / "other", comparison, other)
+    content = (folder.parent / "other" / "head.skops").read_bytes()
+    known = add_file(folder, "head.skops", content)
+    change(folder, lambda values: values["files"].update({"head.skops": known}))
+    with pytest.raises(BundleRefused, match=f"{SMALL + 1} numbers .* expected {SMALL} and 2"):
+        load_bundle(folder)
+
+
+def test_a_head_that_is_none_is_refused(folder: Path) -> None:
+    known = add_file(folder, "head.skops", b"PK\x05\x06" + bytes(18))
+    change(folder, lambda values: values["files"].update({"head.skops": known}))
+    with pytest.raises(BundleRefused, match=r"head\.skops is not a head"):
+        load_bundle(folder)
+
+
+def test_another_network_is_refused(trained_folder: Path) -> None:
+    known = add_file(trained_folder, "network.weights.h5", b"other weights")
+    change(trained_folder, lambda values: values["files"].update({"network.weights.h5": known}))
+    with pytest.raises(BundleRefused, match="its network is not the one"):
+        load_bundle(trained_folder)
+
+
+def test_a_folder_with_something_in_it_is_left_alone(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(BundleRefused, match="exists and is not empty"):
+        publish_bundle(folder, compared(), FEATURES)
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "text").write_text("years of work")
+    with pytest.raises(BundleRefused, match="is not a bundle, so --overwrite"):
+        publish_bundle(tmp_path / "thesis", compared(), FEATURES, overwrite=True)
+    (folder / "text").write_text("a note")
+    with pytest.raises(BundleRefused, match="also holds text"):
+        publish_bundle(folder, compared(), FEATURES, overwrite=True)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BundleRefused, match="is not a folder"):
+        require_free(tmp_path / "file")
+
+
+def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "bundle").mkdir()
+    assert publish_bundle(tmp_path / "bundle", compared(), FEATURES)
+
+
+def test_a_bundle_is_replaced_when_asked(folder: Path) -> None:
+    bundle = publish_bundle(folder, compared("xgboost"), FEATURES, overwrite=True)
+    assert bundle.head_name == "xgboost"
+    assert {path.name for path in folder.iterdir()} == {
+        "bundle.json", "head.json", "comparison.json", "gallery.h5", "report.html", "MODEL_CARD.md",
+    }  # fmt: skip
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_a_bundle_behind_a_link_is_replaced_there(folder: Path, tmp_path: Path) -> None:
+    link = tmp_path / "current"
+    link.symlink_to(folder)
+    publish_bundle(link, compared("xgboost"), FEATURES, overwrite=True)
+    assert link.is_symlink()
+    assert load_bundle(folder).head_name == "xgboost"
+
+
+def test_a_failure_leaves_the_old_bundle(folder: Path) -> None:
+    other = replace(
+        compared().best, estimator=RandomForestClassifier(2).fit([[0.0], [1.0]], [0, 1])
+    )
+    broken = replace(compared(), heads={"logistic_regression": other})
+    with pytest.raises(HeadFileError, match="RandomForest"):
+        publish_bundle(folder, broken, FEATURES, overwrite=True)
+    assert load_bundle(folder).head_name == "logistic_regression"
+    assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BundleRefused, match="can't be written"):
+        publish_bundle(tmp_path / "file" / "bundle", compared(), FEATURES)
+
+
+def test_a_copied_bundle_is_as_good(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "copy")
+    assert load_bundle(tmp_path / "copy").fingerprint == load_bundle(folder).fingerprint
+
+
+@pytest.mark.parametrize(
+    "zone",
+    [
+        {"lower": 0.9, "upper": 0.1, "alpha": 0.1},
+        {"lower": 0.0, "upper": 1.5, "alpha": 0.1},
+        {"lower": 0.0, "upper": 1.0, "alpha": 0},
+        {"lower": 0.0, "upper": 1.0},
+        {"lower": "x", "upper": 1.0, "alpha": 0.1},
+        {"lower": 0.9999, "upper": 1.0, "alpha": 0.1},
+        [],
+    ],
+)
+def test_a_zone_without_sense_is_refused(zone: Any, folder: Path) -> None:
+    change(folder, lambda values: values.update(zone=zone))
+    with pytest.raises(BundleRefused, match=r"altered or damaged: .*zone"):
+        load_bundle(folder)
+
+
+def test_the_zone_comes_back_and_holds_the_threshold(folder: Path) -> None:
+    bundle = load_bundle(folder)
+    assert bundle.zone is not None
+    assert bundle.zone.holds(bundle.threshold)
+    assert bundle.zone.alpha == 0.1
+
+
+def test_bundles_of_version_1_have_no_zone_and_are_read(folder: Path) -> None:
+    def older(values: dict[str, Any]) -> None:
+        values["version"] = 1
+        del values["zone"]
+
+    change(folder, older)
+    assert load_bundle(folder).zone is None
+
+
+def test_a_version_without_its_fields_is_refused(folder: Path) -> None:
+    change(folder, lambda values: values.update(version=1))
+    with pytest.raises(BundleRefused, match="missing or unknown fields: zone"):
+        load_bundle(folder)

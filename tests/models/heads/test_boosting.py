@@ -1,0 +1,95 @@
+"""Trees on parts of the columns are XGBoost's own trees."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import xgboost
+
+from models.heads.boosting import ColumnParts, boost, edges_of
+from tests.models.clusters import clusters
+
+PARAMETERS = {
+    "objective": "binary:logistic",
+    "tree_method": "hist",
+    "max_bin": 64,
+    "max_depth": 3,
+    "learning_rate": 0.1,
+    "seed": 0,
+}
+
+
+def columns_of(booster: xgboost.Booster) -> list[set[int]]:
+    """Give the columns that each tree asks for."""
+    model = json.loads(booster.save_raw("json"))
+    trees = model["learner"]["gradient_booster"]["model"]["trees"]
+    return [
+        {
+            column
+            for column, left in zip(tree["split_indices"], tree["left_children"], strict=True)
+            if left != -1
+        }
+        for tree in trees
+    ]
+
+
+def test_with_one_part_it_is_plain_xgboost() -> None:
+    X, y = clusters(200, 12, distance=1.0)
+    mine = boost(ColumnParts(X, 1.0, bins=64, seed=0, jobs=1), y, PARAMETERS, 20, jobs=1)
+    same_bins = xgboost.QuantileDMatrix(X, y, max_bin=64, ref=edges_of(X, 64))
+    plain = xgboost.train(
+        PARAMETERS | {"base_score": float(y.mean())}, same_bins, num_boost_round=20
+    )
+    np.testing.assert_allclose(
+        mine.predict(xgboost.DMatrix(X)), plain.predict(xgboost.DMatrix(X)), atol=1e-4
+    )
+
+
+def test_edges_are_nearly_xgboost_s_own_and_share_out_the_rows_evenly() -> None:
+    X = np.random.default_rng(0).normal(size=(1600, 3)).astype(np.float32)
+    X[:, 2] = np.maximum(X[:, 2], 0)
+    ends, mine = edges_of(X, 64).get_quantile_cut()
+    own_ends, own = xgboost.QuantileDMatrix(X, max_bin=64).get_quantile_cut()
+    for column in range(2):
+        # The first and the last lie beyond all values.
+        inner = mine[ends[column] + 1 : ends[column + 1] - 1]
+        theirs = own[own_ends[column] + 1 : own_ends[column + 1] - 1]
+        np.testing.assert_allclose(inner[1:-1], theirs[1:-1], atol=0.15)
+        rows = np.histogram(X[:, column], [-np.inf, *inner, np.inf])[0]
+        assert rows.min() >= 24
+        assert rows.max() <= 26
+    # Half of the third column is zero: those are one bin.
+    assert ends[3] - ends[2] < 40
+
+
+def test_every_tree_sees_one_part_and_all_columns_get_their_turn() -> None:
+    X, y = clusters(300, 40, distance=1.0)
+    parts = ColumnParts(X, 0.1, bins=64, seed=0, jobs=1)
+    seen = columns_of(boost(parts, y, PARAMETERS, 40, jobs=1))
+    for place in range(10):
+        together = set().union(*seen[place::10])
+        assert len(together) <= 4
+        assert not together & set().union(*(seen[other] for other in range(10) if other != place))
+    assert len(set().union(*seen)) > 30
+
+
+def test_zeros_are_values_and_not_missing() -> None:
+    rng = np.random.default_rng(0)
+    X = rng.integers(0, 2, (400, 4)).astype(np.float32)
+    y = (X[:, 1] == 0).astype(np.int8)
+    booster = boost(ColumnParts(X, 0.5, bins=64, seed=0, jobs=1), y, PARAMETERS, 10, jobs=1)
+    found = booster.predict(xgboost.DMatrix(X))
+    assert ((found > 0.5) == y).all()
+
+
+@pytest.mark.parametrize("trees", [5, 12])
+def test_fewer_trees_are_the_first_of_more(trees: int) -> None:
+    X, y = clusters(150, 30)
+    parts = ColumnParts(X, 0.2, bins=64, seed=1, jobs=1)
+    few, many = (boost(parts, y, PARAMETERS, count, jobs=1) for count in (trees, 20))
+    whole = xgboost.DMatrix(X)
+    np.testing.assert_array_equal(
+        few.predict(whole), many.predict(whole, iteration_range=(0, trees))
+    )

@@ -1,0 +1,209 @@
+"""`python -m models evaluate`, and what is behind it."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from features.cache.contents import Features, write_features
+from features.errors import CacheMismatch, LesionError
+from models.__main__ import main
+from models.bundle.loading import Bundle, load_bundle
+from models.inference.assessment import against, assess
+from models.report.publishing import publish_bundle
+from models.training.comparison import compare_heads
+from tests.models.cached import SMALL, cluster_features, spec_of
+
+FEATURES = cluster_features(240)
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    comparison = compare_heads(FEATURES, heads=["logistic_regression"], folds=3, jobs=1)
+    return publish_bundle(tmp_path_factory.mktemp("bundle") / "bundle", comparison, FEATURES)
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    write_features(tmp_path / "features.h5", FEATURES)
+    return tmp_path / "features.h5"
+
+
+def invoke(*words: object) -> Result:
+    return CliRunner().invoke(main, ["evaluate", *map(str, words)])
+
+
+def relabelled(**columns: Any) -> Features:
+    return replace(FEATURES, items=replace(FEATURES.items, **columns))
+
+
+def test_a_split_is_judged_as_the_comparison_judged_it(bundle: Bundle) -> None:
+    for split in ("valid", "test"):
+        found = assess(bundle, FEATURES, split).evaluation.as_dict()
+        known = bundle.metrics[split]
+        assert {name: found[name] for name in known} == known
+
+
+def test_json_has_every_figure(bundle: Bundle, cache: Path) -> None:
+    done = invoke(bundle.folder, cache, "--json")
+    assert done.exit_code == 0, done.output
+    values = json.loads(done.stdout)
+    assert values["split"] == "test"
+    for name in ("auc", "average_precision_interval", "auc_sens_80", "pauc_above_80"):
+        assert set(values[name]) == {"value", "low", "high"}
+    assert set(values["specificity_at"]) == {"0.82", "0.89", "0.95"}
+    assert set(values["calibration"]) >= {"slope", "intercept", "ece", "ece_groups"}
+    assert set(values["operating_point"]) >= {"sensitivity", "specificity", "ppv", "npv"}
+    assert values["zone"] == bundle.zone.as_dict()  # type: ignore[union-attr]
+    assert values["marks"] == ["untrained", "synthetic"]
+
+
+def test_text_names_figures_intervals_and_notes(bundle: Bundle, cache: Path) -> None:
+    done = invoke(bundle.folder, cache, "--split", "all")
+    assert done.exit_code == 0, done.output
+    for told in (
+        "auc_sens_80 (ISIC scorer)",
+        "pAUC above 80 % TPR (ISIC 2024)",
+        "specificity at 89 % sensitivity",
+        "calibration slope",
+        "DeLong, score",
+        "note: The bundle may have been fitted on some of these images",
+        "UNTRAINED",
+        "Decision support, not a diagnosis.",
+    ):
+        assert told in done.stdout
+
+
+def test_scores_are_written_and_come_back_as_equal(
+    bundle: Bundle, cache: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "scores.csv"
+    assert invoke(bundle.folder, cache, "--scores", out).exit_code == 0
+    with out.open() as file:
+        rows = list(csv.DictReader(file))
+    found = assess(bundle, FEATURES, "test").evaluation
+    assert [float(row["score"]) for row in rows] == found.scores.tolist()
+    assert [int(row["suspicious"]) for row in rows] == found.suspicious.astype(int).tolist()
+    done = invoke(bundle.folder, cache, "--against", out, "--json")
+    assert done.exit_code == 0, done.output
+    test = json.loads(done.stdout)["against"]["test"]
+    assert (test["auc"]["value"], test["p_holm"], test["told_apart"]) == (0, 1, False)
+    assert test["mcnemar"] == {"sensitivity": 1, "specificity": 1}
+    assert "can't be told apart" in invoke(bundle.folder, cache, "--against", out).stdout
+
+
+def test_better_scores_are_told_apart(bundle: Bundle, tmp_path: Path) -> None:
+    path = tmp_path / "oracle.csv"
+    truth = FEATURES.items.label == "melanoma"
+    lines = [f"{n},{float(t) + n / 1e4},{int(t)}" for n, t in enumerate(truth)]
+    path.write_text("\n".join(["image_id,melanoma,label", *lines]))
+    mine, theirs, test, notes = against(assess(bundle, FEATURES, "all"), "Mine", path)
+    assert theirs.auc is not None
+    assert theirs.auc.value == 1
+    assert test.told_apart
+    assert test.auc.high < 0
+    assert mine.suspicious.sum() == theirs.suspicious.sum()
+    assert notes[-1].startswith("oracle.csv ranks these images better than Mine")
+
+
+def test_half_the_images_and_other_labels_are_told(bundle: Bundle, tmp_path: Path) -> None:
+    path = tmp_path / "half.csv"
+    lines = [f"{number}.jpg,{number % 7},{number % 2}" for number in range(0, 240, 2)]
+    path.write_text("\n".join(["name,score,label", *lines]))
+    assessment = assess(bundle, FEATURES, "test")
+    *_, notes = against(assessment, "Mine", path)
+    assert any("only these are compared" in note for note in notes)
+    assert any("another label" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("image,score\nnobody,0.5\n", "has scores of 0 of the images"),
+        ("image,first,second\n4,0.5,0.2\n", "several columns of numbers"),
+        ("image,score\n4,high\n", "no column of numbers"),
+        ("image,score\n4,0.1\n4.jpg,0.2\n", "two scores of 4.jpg"),
+        ("image,score\n4,nan\n", "no column of numbers"),
+        ("", "has no rows"),
+    ],
+)
+def test_scores_that_can_not_be_compared_are_refused(
+    content: str, message: str, bundle: Bundle, cache: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "s.csv").write_text(content)
+    done = invoke(bundle.folder, cache, "--against", tmp_path / "s.csv")
+    assert done.exit_code == 1
+    assert message in done.output
+    assert done.output.count("\n") <= 1
+
+
+def test_another_extractor_is_refused_with_the_difference(bundle: Bundle) -> None:
+    other = cluster_features(spec=spec_of(SMALL + 1))
+    with pytest.raises(CacheMismatch, match=rf"dim {SMALL} against {SMALL + 1}"):
+        assess(bundle, other, "test")
+
+
+def test_what_can_not_be_judged_is_said(bundle: Bundle) -> None:
+    nothing = relabelled(split=np.array(["train"] * 240))
+    with pytest.raises(LesionError, match=r"no labelled image in the test split: .* train"):
+        assess(bundle, nothing, "test")
+    with pytest.raises(LesionError, match=r"tells melanoma from benign, .* labelled cat"):
+        assess(bundle, relabelled(label=np.array(["cat"] * 240)), "test")
+
+
+def test_repeated_and_contradicting_images_are_left_out(bundle: Bundle) -> None:
+    row, label = FEATURES.items.row.copy(), FEATURES.items.label.copy()
+    test = np.flatnonzero(FEATURES.items.split == "test")
+    row[test[1]], label[test[1]] = row[test[0]], label[test[0]]
+    row[test[3]] = row[test[2]]
+    label[test[2]], label[test[3]] = "benign", "melanoma"
+    found = assess(bundle, relabelled(row=row, label=label), "test")
+    assert found.evaluation.n == len(test) - 3
+    assert found.notes == (
+        "Repeated images used only once: 1.",
+        "Images left out because of contradicting labels: 1.",
+    )
+
+
+def test_one_class_is_judged_as_far_as_it_goes(bundle: Bundle, cache: Path) -> None:
+    label = FEATURES.items.label.copy()
+    label[FEATURES.items.split == "test"] = "benign"
+    write_features(cache, relabelled(label=label))
+    done = invoke(bundle.folder, cache)
+    assert done.exit_code == 0, done.output
+    assert "All images are of one class" in done.stdout
+    assert json.loads(invoke(bundle.folder, cache, "--json").stdout)["auc"] is None
+
+
+def test_the_same_seed_gives_the_same_bundle(tmp_path: Path) -> None:
+    folders = []
+    for name in ("one", "two"):
+        found = compare_heads(FEATURES, folds=3, seed=3)
+        publish_bundle(tmp_path / name, found, FEATURES)
+        folders.append(tmp_path / name)
+    assert load_bundle(folders[0]).settings == load_bundle(folders[1]).settings
+
+    def timeless(folder: Path) -> dict[str, Any]:
+        values = json.loads((folder / "comparison.json").read_text())
+        for head in values["heads"].values():
+            assert head.pop("seconds") > 0
+        manifest = json.loads((folder / "bundle.json").read_text())
+        for name in ("created", "sealed"):
+            manifest.pop(name)
+        hashes = manifest.pop("files")
+        head = [name for name in hashes if name.startswith("head.")]
+        assert len(head) == 1
+        return {
+            "comparison": values,
+            "manifest": manifest,
+            "head": (folder / head[0]).read_bytes(),
+        }
+
+    assert timeless(folders[0]) == timeless(folders[1])

@@ -1,0 +1,199 @@
+"""`python fit_classifier.py`, as a user runs it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from features.cache.contents import write_features
+from fit_classifier import main
+from models.bundle.loading import load_bundle
+from tests.conftest import Run
+from tests.models.cached import cluster_features, spec_of
+
+SCRIPT = "fit_classifier.py"
+FAST = ("--heads", "logistic_regression", "--folds", "3", "--jobs", "1")
+
+
+def invoke(*words: object) -> Result:
+    return CliRunner().invoke(main, [str(word) for word in words])
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    write_features(tmp_path / "features.h5", cluster_features())
+    return tmp_path / "features.h5"
+
+
+def test_two_commands_make_a_bundle_and_a_report(run: Run, cache: Path, tmp_path: Path) -> None:
+    out = tmp_path / "bundle"
+    done = run(SCRIPT, cache, "--out", out, "--folds", "3")
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in out.iterdir()} >= {
+        "bundle.json", "comparison.json", "report.html", "MODEL_CARD.md",
+    }  # fmt: skip
+    lines = done.stdout.splitlines()
+    tables = [place for place, line in enumerate(lines) if line.startswith("head ")]
+    assert [lines[place - 1].split(":")[0] for place in tables] == [
+        "Cross-validation",
+        "Validation split",
+        "Test split",
+    ]
+    for column in ("ROC AUC (95 %)", "sensitivity (95 %)", "specificity (95 %)", "Brier"):
+        assert column in lines[tables[0]]
+    assert lines[tables[0]].endswith("seconds")
+    for place in tables:
+        for row, title in enumerate(("Logistic regression", "SVM (RBF)", "XGBoost"), start=1):
+            assert lines[place + row].startswith(title)
+            assert len(lines[place + row]) == len(lines[place])
+    for told in (
+        "chosen: ",
+        "UNTRAINED: ",
+        "SYNTHETIC: ",
+        "Decision support, not a diagnosis.",
+        f"report: {out / 'report.html'}",
+        f"python -m service --bundle {out}",
+    ):
+        assert told in done.stdout
+    assert "SVM (RBF): 16 candidates on 3 folds" in done.stderr
+    bundle = load_bundle(out)
+    figures = json.loads((out / "comparison.json").read_text())
+    assert figures["chosen"] == bundle.head_name
+    areas = {
+        name: head["evaluations"]["cross-validation"]["auc"]["value"]
+        for name, head in figures["heads"].items()
+    }
+    assert bundle.head_name == max(areas, key=lambda name: areas[name])
+
+
+def test_head_and_heads_are_obeyed(cache: Path, tmp_path: Path) -> None:
+    done = invoke(
+        cache, "--out", tmp_path / "b", "--heads", "svm, logistic_regression",
+        "--head", "svm", "--folds", 3, "--seed", 5,
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    bundle = load_bundle(tmp_path / "b")
+    assert (bundle.head_name, bundle.folds, bundle.seed) == ("svm", 3, 5)
+    assert "XGBoost" not in done.output
+    assert "chosen: SVM (RBF) (asked for)" in done.output
+
+
+def test_help_starts_at_once(run: Run) -> None:
+    heavy = {"numpy", "sklearn", "xgboost", "keras", "tensorflow", "h5py", "skops"}
+    for module in ("fit_classifier", "models.__main__"):
+        done = run("-c", f"import sys, {module}; print(sorted({heavy} & set(sys.modules)))")
+        assert done.stdout.strip() == "[]", done.stderr
+    assert "--overwrite" in run(SCRIPT, "--help").stdout
+
+
+def test_an_output_folder_that_exists_is_refused_before_the_work(
+    run: Run, cache: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine").write_text("")
+    done = run(SCRIPT, cache, "--out", tmp_path / "out", *FAST)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: the folder")
+    assert "exists and is not empty" in done.stderr
+    assert "candidates" not in done.stderr
+    assert done.stderr.count("\n") == 1
+    done = run(SCRIPT, cache, "--out", tmp_path / "out", *FAST, "--overwrite")
+    assert done.returncode == 1
+    assert "is not a bundle" in done.stderr
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine"]
+
+
+def test_a_bundle_is_replaced_when_asked(cache: Path, tmp_path: Path) -> None:
+    for extra in ((), ("--overwrite",)):
+        done = invoke(cache, "--out", tmp_path / "out", *FAST, *extra)
+        assert done.exit_code == 0, done.output
+    assert load_bundle(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--positive", "nevus"), "no class is called 'nevus'"),
+        (("--heads", "forest"), "no head is called 'forest'"),
+        (("--heads", "svm", "--head", "xgboost"), "not among those to train"),
+        (("--folds", "90"), "fewer than the 90 folds"),
+        (("--heads", ","), "no head to train"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_sentence(
+    words: tuple[str, ...], told: str, cache: Path, tmp_path: Path
+) -> None:
+    done = invoke(cache, "--out", tmp_path / "out", *words)
+    assert done.exit_code == 1
+    assert done.output.startswith("error: ")
+    assert told in done.output
+    assert done.output.count("\n") <= 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_features_that_are_none_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "text.h5").write_text("no features")
+    for name in ("none.h5", "text.h5"):
+        done = invoke(tmp_path / name, "--out", tmp_path / "out")
+        assert done.exit_code == 1
+        assert done.output.startswith(f"error: {tmp_path / name}")
+
+
+@pytest.mark.usefixtures("no_openvino")
+def test_lost_weights_are_asked_for_before_the_work(tmp_path: Path) -> None:
+    content = b"weights"
+    spec = spec_of(weights="pretrained", weights_sha256=hashlib.sha256(content).hexdigest())
+    cache, here = tmp_path / "features.h5", tmp_path / "here.h5"
+    gone = tmp_path / "gone.h5"
+    write_features(cache, cluster_features(spec=spec, weights_path=str(gone)))
+    done = invoke(cache, "--out", tmp_path / "out", *FAST)
+    assert done.exit_code == 1
+    assert "--weights PATH" in done.output
+    assert "candidates" not in done.output
+    here.write_bytes(b"others")
+    done = invoke(cache, "--out", tmp_path / "out", *FAST, "--weights", here)
+    assert done.exit_code == 1
+    assert "is not the weights file" in done.output
+    here.write_bytes(content)
+    done = invoke(cache, "--out", tmp_path / "out", *FAST, "--weights", here)
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "out" / "network.h5").read_bytes() == content
+    assert "UNTRAINED" not in done.output
+
+
+def test_decisions_are_made_as_asked(cache: Path, tmp_path: Path) -> None:
+    table = tmp_path / "m.csv"
+    table.write_text("id,age\n" + "".join(f"{n},{10 + n % 50}\n" for n in range(150)))
+    done = invoke(
+        cache, "--out", tmp_path / "b", *FAST, "--calibration", "isotonic",
+        "--threshold", "cost:9/1", "--alpha", "0.2", "--metadata", table,
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    bundle = load_bundle(tmp_path / "b")
+    assert bundle.calibration.method == "isotonic"
+    assert bundle.threshold == pytest.approx(0.1)
+    assert bundle.zone is not None
+    assert bundle.zone.alpha == 0.2
+    assert bundle.head_name == "logistic_regression"
+    assert "Metadata alone" in done.output
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--threshold", "best"), "got --threshold 'best'"),
+        (("--alpha", "0.7"), "got alpha 0.7"),
+        (("--metadata", "none.csv"), "none.csv can't be read"),
+    ],
+)
+def test_decisions_that_make_no_sense_are_refused(
+    words: tuple[str, ...], told: str, cache: Path, tmp_path: Path
+) -> None:
+    done = invoke(cache, "--out", tmp_path / "out", *FAST, *words)
+    assert done.exit_code == 1
+    assert told in done.output
+    assert done.output.startswith("error: ")
