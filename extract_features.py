@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from features.networks.registry import DEFAULT_NETWORK, NETWORKS, POOLINGS, RECIPES
+
 
 def _listed(_context: object, _option: object, text: str | None) -> tuple[str, ...]:
     return tuple(name.strip() for name in (text or "").split(",") if name.strip())
@@ -26,7 +28,7 @@ def _pixels(context: object, option: object, text: str | None) -> tuple[int, ...
     help="Feature file to write; one that exists is added to.",
 )  # fmt: skip
 @click.option(
-    "--network", type=click.Choice(["inception_v3", "vgg16"]), default="inception_v3",
+    "--network", type=click.Choice(list(NETWORKS)), default=DEFAULT_NETWORK,
     show_default=True, help="Frozen network.",
 )  # fmt: skip
 @click.option(
@@ -35,7 +37,7 @@ def _pixels(context: object, option: object, text: str | None) -> tuple[int, ...
     "or a Keras weights file of the network without its top.",
 )  # fmt: skip
 @click.option(
-    "--recipe", type=click.Choice(["fast", "accurate"]), default="accurate", show_default=True,
+    "--recipe", type=click.Choice(RECIPES), default="accurate", show_default=True,
     help="What is read off the network: fast is the average of its last layer, accurate reads "
     "several layers in several views and takes longer.",
 )  # fmt: skip
@@ -44,7 +46,7 @@ def _pixels(context: object, option: object, text: str | None) -> tuple[int, ...
     help="Layers of the network, instead of the recipe's.",
 )  # fmt: skip
 @click.option(
-    "--pool", type=click.Choice(["mean", "mean+std"]),
+    "--pool", type=click.Choice(POOLINGS),
     help="How positions are summed up, instead of as the recipe says.",
 )  # fmt: skip
 @click.option(
@@ -128,7 +130,6 @@ def main(
     from features.embedding.recipes import choose_recipe
     from features.errors import LesionError
     from features.extraction import extract
-    from features.networks.registry import NETWORKS
 
     try:
         found = find_images(

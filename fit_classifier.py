@@ -132,7 +132,7 @@ def main(
     from features.cache.contents import read_features
     from features.errors import LesionError
     from models.bundle.known_settings import read_settings
-    from models.bundle.saving import find_weights
+    from models.bundle.saving import BundleOptions, find_weights
     from models.bundle.staging import require_free
     from models.decisions.thresholds import read_rule
     from models.inference.feedback import FeedbackStore, add_feedback
@@ -141,13 +141,14 @@ def main(
     from models.report.publishing import publish_bundle
     from models.report.terminal import classes_text, comparison_text
     from models.training.comparison import compare_heads
+    from models.training.options import Options
 
     names = [name.strip() for part in heads for name in part.split(",") if name.strip()]
     try:
         # What would spoil the end is found out before the work.
         require_free(out, overwrite=overwrite)
         rule = read_rule(threshold)
-        given = None
+        given = {}
         if settings is not None:
             settled, its_settings = read_settings(settings, names)
             names, given = [settled], {settled: its_settings}
@@ -162,34 +163,34 @@ def main(
         together = find_groups(groups, features, cached.items)
         comparison = compare_heads(
             cached,
-            positive=positive,
-            heads=names if heads or given else None,
-            head=head,
-            folds=folds,
-            seed=seed,
-            jobs=jobs,
-            rule=rule,
-            calibration=calibration,
-            alpha=alpha,
+            Options(
+                positive=positive,
+                heads=names if heads or given else None,
+                head=head,
+                folds=folds,
+                seed=seed,
+                jobs=jobs,
+                rule=rule,
+                calibration=calibration,
+                alpha=alpha,
+                on_leak=on_leak,
+                memory=allowance(memory),
+                settings=given,
+                reuse=not no_reuse,
+            ),
             metadata=known,
             groups=together.group if together.searched else None,
-            on_leak=on_leak,
-            memory=allowance(memory),
-            settings=given,
-            reuse=not no_reuse,
             progress=lambda message: click.echo(message, err=True),
         )
-        publish_bundle(
-            out,
-            comparison,
-            cached,
+        kept = BundleOptions(
             weights=found,
             overwrite=overwrite,
             thumbnails=not no_thumbnails,
             gallery=not no_gallery,
-            options=click.get_current_context().params,
             reuse=not no_reuse,
         )
+        command = click.get_current_context().params
+        publish_bundle(out, comparison, cached, kept, command=command)
     except LesionError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:

@@ -30,6 +30,7 @@ from models.evaluation.roc import auc_interval, placements
 from models.evaluation.values import Interval
 from models.heads.ensemble import ENSEMBLE, MEMBERS
 from models.training.comparison import compare_heads
+from models.training.options import Options
 from models.training.results import Comparison
 
 ROOT = Path(__file__).parent.parent
@@ -101,10 +102,7 @@ def measure(recipe: str, work: Path, options: argparse.Namespace) -> Measured:
     comparisons = [
         compare_heads(
             features,
-            heads=[*MEMBERS, ENSEMBLE],
-            folds=options.folds,
-            seed=seed,
-            jobs=options.jobs,
+            Options(heads=[*MEMBERS, ENSEMBLE], folds=options.folds, seed=seed, jobs=options.jobs),
             groups=together.group,
             progress=lambda message: print(f"{recipe}: {message}", file=sys.stderr),
         )

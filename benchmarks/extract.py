@@ -27,6 +27,7 @@ from features.images.decoding import load_pixels
 from features.networks.engines import has_matrix_units
 from models.evaluation.roc import compare_auc
 from models.training.comparison import compare_heads
+from models.training.options import Options
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "benchmarks.md"
@@ -229,7 +230,7 @@ def command(images: Path, weights: Path, out: Path, precision: str) -> list[obje
 
 
 def cross_validated(features: Features) -> tuple[np.ndarray, np.ndarray, float]:
-    result = compare_heads(features, heads=["logistic_regression"]).best.evaluations[
+    result = compare_heads(features, Options(heads=["logistic_regression"])).best.evaluations[
         "cross-validation"
     ]
     if result.auc is None:

@@ -65,7 +65,7 @@ def unlike(one: object) -> bool | None:
     """Whether a verdict says so; None if there is no verdict."""
     if not isinstance(one, Verdict):
         return None
-    return any("unlike the images" in reason for reason in one.reasons)
+    return any(reason.kind == "unlike" for reason in one.reasons)
 
 
 def collections(data: Path) -> Iterator[tuple[str, list[bytes]]]:

@@ -37,10 +37,11 @@ from xgboost import XGBClassifier
 
 from features.audit.groups import find_groups
 from features.cache.contents import read_features
-from models.heads.base import HEADS
+from models.heads import HEADS
 from models.heads.fold import Fold
 from models.training.comparison import compare_heads
 from models.training.folds import make_folds
+from models.training.options import Options
 from models.training.results import Comparison, HeadResult
 from models.training.selection import Part, select
 
@@ -122,7 +123,7 @@ def measure(path: Path, work: Path, options: argparse.Namespace) -> str:
     def compared(**more: Any) -> tuple[Comparison, float]:
         start = time.perf_counter()
         found = compare_heads(
-            features, groups=together, folds=options.folds, jobs=options.jobs, **more
+            features, Options(folds=options.folds, jobs=options.jobs, **more), groups=together
         )
         return found, time.perf_counter() - start
 

@@ -21,7 +21,7 @@ from features.embedding.extractor import Extractor
 from features.errors import UnreadableImage
 from features.images.decoding import Decoded, Frame, Pixels, decode, read_file
 from features.networks.engines import Engine
-from features.networks.registry import file_sha256
+from features.networks.weights import file_sha256
 
 __all__ = ["Outcome", "extract"]
 

@@ -9,7 +9,14 @@ from typing import Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
-__all__ = ["MARKS", "NOT_A_DIAGNOSIS", "SPLIT_TITLES", "page_environment"]
+__all__ = [
+    "MARKS",
+    "NOT_A_DIAGNOSIS",
+    "SPLIT_IMAGES",
+    "SPLIT_TITLES",
+    "SPLIT_WORDS",
+    "page_environment",
+]
 
 NOT_A_DIAGNOSIS: Final = "Decision support, not a diagnosis."
 
@@ -19,6 +26,13 @@ SPLIT_TITLES: Final = {
     "valid": "Validation split",
     "test": "Test split",
 }
+# Those that say most about images that a head has not seen, first.
+SPLIT_IMAGES: Final = {
+    "test": "test images",
+    "valid": "validation images",
+    "cross-validation": "training images, cross-validated",
+}
+SPLIT_WORDS: Final = {"train": "training", "valid": "validation", "test": "test"}
 
 
 MARKS: Final = MappingProxyType(

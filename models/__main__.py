@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from features.datasets.splits import SPLITS
 from features.errors import LesionError
 from features.presenting import NOT_A_DIAGNOSIS
 from models.inference.text import as_csv, as_json, as_text
@@ -62,11 +63,11 @@ def classify(
     except LesionError as error:
         sys.exit(f"error: {error}")
     for warning in (*classifier.warnings, *unused):
-        click.echo(f"warning: {warning}", err=True)
+        click.echo(f"warning: {warning.text}", err=True)
     results = _results(classifier, paths, patient)
-    known = classifier.bundle.classes
+    classes = classifier.bundle.classes
     if layout == "csv":
-        failed = as_csv(results, known.labels if known else ())
+        failed = as_csv(results, classes.labels if classes.several else ())
     else:
         failed = {"json": as_json, None: as_text}[layout](results)
     if layout:
@@ -92,7 +93,7 @@ def show(bundle: Path) -> None:
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("features", type=click.Path(path_type=Path))
 @click.option(
-    "--split", type=click.Choice(["train", "valid", "test", "all"]), default="test",
+    "--split", type=click.Choice([*SPLITS, "all"]), default="test",
     show_default=True, help="Which images of FEATURES to judge.",
 )  # fmt: skip
 @click.option(

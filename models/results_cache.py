@@ -18,10 +18,11 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import platformdirs
 import scipy
 import sklearn
 import xgboost
+
+from features.user_cache import user_cache
 
 __all__ = ["Kept", "content_hash"]
 
@@ -43,15 +44,13 @@ class Kept:
     Parameters
     ----------
     folder : Path, optional
-        A subfolder of the one that ``LESION_CACHE`` names, or of the user's cache folder, by
-        default.
+        ``searches`` of `features.user_cache.user_cache` by default.
     limit : int
         Bytes at most; what was used longest ago is dropped first.
     """
 
     def __init__(self, *, folder: Path | None = None, limit: int = _LIMIT_BYTES) -> None:
-        kept = os.environ.get("LESION_CACHE") or platformdirs.user_cache_path("lesion-classifier")
-        self.folder = folder or Path(kept) / "searches"
+        self.folder = folder or user_cache("searches")
         self.limit = limit
 
     def recall(self, what: Mapping[str, Any]) -> dict[str, npt.NDArray[Any]] | None:

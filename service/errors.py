@@ -65,7 +65,7 @@ def init_app(app: Flask, settings: Settings) -> None:
     @app.errorhandler(HTTPException)
     def http_error(error: HTTPException) -> Response:
         status = HTTPStatus(error.code or 500)
-        response = _answer(status.name.lower(), _sentence(error, status), status)
+        response = _answer(_kind(status), _sentence(error, status))
         response.headers.extend(
             (name, value)
             for name, value in error.get_headers()
@@ -94,9 +94,15 @@ def wants_fragment() -> bool:
     return FRAGMENT_HEADER in request.headers
 
 
-def _answer(code: str, message: str, status: HTTPStatus | None = None) -> Response:
-    """Answer a problem; HTTP's own that are in no list of kinds come with their status."""
-    known = HTTPStatus(KINDS[code].status) if status is None else status
+def _kind(status: HTTPStatus) -> str:
+    """Give the kind of an error of HTTP's own."""
+    if (name := status.name.lower()) in KINDS:
+        return name
+    return "internal_error" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "bad_request"
+
+
+def _answer(code: str, message: str) -> Response:
+    known = HTTPStatus(KINDS[code].status)
     if request.path.startswith(PROGRAM_PATHS):
         response = jsonify(
             type=f"{request.script_root}/docs#{code}",
@@ -108,7 +114,7 @@ def _answer(code: str, message: str, status: HTTPStatus | None = None) -> Respon
         )
         response.mimetype = PROBLEM_TYPE
     else:
-        template = "_error.html" if wants_fragment() else "error.html"
+        template = "card/error.html" if wants_fragment() else "error.html"
         response = make_response(
             render_template(
                 template, title=known.phrase, message=message, status=int(known), code=code

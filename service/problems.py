@@ -22,6 +22,7 @@ class Kind(NamedTuple):
 
 KINDS: Final = MappingProxyType(
     {
+        "bad_request": Kind(400, "not as HTTP has it"),
         "no_file": Kind(400, "no image in the request"),
         "not_multipart": Kind(400, "another content type than multipart/form-data"),
         "not_a_file": Kind(400, "text where a file was expected"),
@@ -41,6 +42,7 @@ KINDS: Final = MappingProxyType(
         "bundle_refused": Kind(409, "the new bundle does not verify; the old one is served on"),
         "too_large": Kind(413, "more bytes than allowed"),
         "too_many_images": Kind(413, "more images than allowed"),
+        "requested_range_not_satisfiable": Kind(416, "a part of a file that it does not have"),
         "unreadable_image": Kind(422, "feedback on an image that can't be read"),
         "too_often": Kind(429, "more requests, or wrong keys, than allowed; see `Retry-After`"),
         "internal_error": Kind(

@@ -18,15 +18,22 @@ import tempfile
 import threading
 from typing import TYPE_CHECKING, Any
 
+from service.settings import Settings, variable
+
 if TYPE_CHECKING:
     from gunicorn.arbiter import Arbiter
     from gunicorn.workers.base import Worker
 
+
+def _told(name: str) -> str:
+    return os.environ.get(variable(name), str(getattr(Settings, name)))
+
+
 worker_class = "gthread"
 workers = int(os.environ.get("WEB_CONCURRENCY", "2"))
 # Some are left to say no, or that all is well, while the others work.
-threads = int(os.environ.get("LESION_THREADS", "32")) + 4
-bind = f"{os.environ.get('LESION_HOST', '127.0.0.1')}:{os.environ.get('LESION_PORT', '8000')}"
+threads = int(_told("threads")) + 4
+bind = f"{_told('host')}:{_told('port')}"
 # A network that was loaded before the fork has lost its threads after it.
 preload_app = False
 timeout = 120
@@ -34,7 +41,7 @@ graceful_timeout = 30
 keepalive = 60
 control_socket_disable = True
 
-os.environ.setdefault("LESION_SECRET", secrets.token_hex(32))
+os.environ.setdefault(variable("secret"), secrets.token_hex(32))
 if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="lesion-metrics-")
 _MASTER = os.getpid()
@@ -42,8 +49,6 @@ _MASTER = os.getpid()
 
 def on_starting(server: Arbiter) -> None:
     """Refuse to be reached by others without keys."""
-    from service.settings import Settings
-
     settings = Settings.from_environment()
     if settings.keys or settings.key or settings.insecure_open:
         return
@@ -103,7 +108,6 @@ def _verify() -> None:
     from features.errors import LesionError
     from service.access.rules import Access
     from service.classifier.loaded import LoadedClassifier
-    from service.settings import Settings
 
     try:
         settings = Settings.from_environment()

@@ -11,11 +11,18 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
+import psutil
 import pytest
 
 from tests.pictures import image_bytes
 
 ROOT = Path(__file__).parent.parent
+WORKER_BYTES = 3 * 2**30
+
+# Other workers take the cores in turn, so that an example may take any time.
+hypothesis.settings.register_profile("any time", deadline=None)
+hypothesis.settings.load_profile("any time")
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -24,11 +31,30 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run the tests marked slow, too")
 
 
+def cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One worker a core, as long as the memory lasts for their networks, servers and browsers."""
+    return max(1, min(cores(), psutil.virtual_memory().available // WORKER_BYTES))
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        # What follows comes from the process that started the workers.
+        return
     # Converted networks are kept for the commands that tests start, and not in the user's folder.
     kept = tempfile.mkdtemp(prefix="lesion-networks-")
     os.environ["LESION_CACHE"] = kept
     config.add_cleanup(lambda: shutil.rmtree(kept))
+    if workers := config.getoption("numprocesses", None):
+        # Workers share the cores: threads that spin while they wait for one make small linear
+        # algebra a hundred times slower.
+        threads = str(max(1, cores() // workers))
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", threads)
+        os.environ.setdefault("OMP_NUM_THREADS", threads)
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import configparser
 import re
 from pathlib import Path
 
@@ -35,7 +36,8 @@ COMMANDS = [
 
 
 def pages() -> list[Path]:
-    return [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+    top = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")]
+    return [*top, *sorted((ROOT / "docs").glob("*.md"))]
 
 
 @pytest.mark.parametrize(("section", "command"), COMMANDS)
@@ -65,6 +67,24 @@ def test_every_link_between_pages_leads_somewhere() -> None:
         for link in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
             if "://" not in link:
                 assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def test_every_dependency_is_accounted_for() -> None:
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    extras = setup["options.extras_require"]
+    wanted = [setup["options"]["install_requires"]]
+    wanted += [text for name, text in extras.items() if name not in {"test", "dev"}]
+    rows = (ROOT / "docs" / "decisions.md").read_text().split("## Dependencies")[1]
+    for name in re.findall(r"^[\w-]+", "\n".join(wanted), re.MULTILINE):
+        assert re.search(rf"^\| {name}\b", rows, re.MULTILINE), name
+
+
+def test_every_place_that_contributors_are_sent_to_exists() -> None:
+    places = re.findall(r"`([a-z_]+(?:/[\w.]*)+)`", (ROOT / "CONTRIBUTING.md").read_text())
+    assert len(places) > 15
+    for place in places:
+        assert (ROOT / place).exists(), place
 
 
 def rooms() -> list[Path]:

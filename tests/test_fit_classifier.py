@@ -174,10 +174,10 @@ def test_decisions_are_made_as_asked(cache: Path, tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     bundle = load_bundle(tmp_path / "b")
-    assert bundle.calibration.method == "isotonic"
-    assert bundle.threshold == pytest.approx(0.1)
-    assert bundle.zone is not None
-    assert bundle.zone.alpha == 0.2
+    assert bundle.decision.calibration.method == "isotonic"
+    assert bundle.decision.threshold == pytest.approx(0.1)
+    assert bundle.decision.zone is not None
+    assert bundle.decision.zone.alpha == 0.2
     assert bundle.head_name == "logistic_regression"
     assert "Metadata alone" in done.output
 

@@ -15,6 +15,8 @@ from features.audit.groups import components
 from features.audit.pictures import Pictures, read_pictures
 from features.audit.similarity import Link, Neighbours, find_links, neighbours
 from features.cache.contents import Features, Items
+from features.cache.rows import Rows, require_finite
+from features.datasets.splits import SPLITS
 from features.errors import CacheError
 
 __all__ = ["Audit", "Group", "Member", "Oddity", "Trouble", "audit"]
@@ -194,8 +196,7 @@ def audit(
     _, first, place = np.unique(present.row, return_index=True, return_inverse=True)
     distinct = present.take(first)
     embeddings = features.embedded(distinct)
-    if not np.isfinite(embeddings).all():
-        raise CacheError("some embeddings are not finite: extract them anew")
+    require_finite(Rows(embeddings), distinct.path)
     folder = images if images is not None else Path(features.images)
     if images is not None and not images.is_dir():
         raise CacheError(f"there is no folder {images}: give the one that holds the images")
@@ -264,7 +265,7 @@ def _look(folder: Path, distinct: Items, tell: Progress) -> tuple[Pictures | Non
 
 def _counts(items: Items) -> dict[str, dict[str, int]]:
     found: dict[str, dict[str, int]] = {}
-    for split in ("train", "valid", "test", ""):
+    for split in (*SPLITS, ""):
         labels, counts = np.unique(items.label[items.split == split], return_counts=True)
         if len(labels):
             found[split] = dict(zip(labels.tolist(), counts.tolist(), strict=True))

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
 from jinja2 import Environment
-from PIL import Image
 
 from features.audit.findings import Audit, Group
-from features.audit.text import count, figure
 from features.cache.contents import Features
 from features.errors import UnreadableImage
-from features.images.decoding import load_pixels
+from features.images.thumbnails import thumbnail
+from features.numbers import brief, count
 from features.presenting import MARKS, page_environment
 
 __all__ = ["render_audit"]
@@ -99,12 +96,9 @@ class _Pictures:
     def uri(self, path: str) -> str | None:
         """Give a small picture as a data URI; none if it can't be read."""
         try:
-            pixels = load_pixels(self._folder / path, _SIDE)
+            return thumbnail(self._folder / path, _SIDE, square=True).uri
         except UnreadableImage:
             return None
-        file = io.BytesIO()
-        Image.fromarray(pixels).save(file, "JPEG", quality=80)
-        return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode()
 
 
 def _shapes(features: Features) -> dict[str, float]:
@@ -122,7 +116,7 @@ def _shapes(features: Features) -> dict[str, float]:
 def _environment() -> Environment:
     found = page_environment(
         Path(__file__).parent / "templates",
-        figure=figure,
+        figure=brief,
         likeness=_likeness,
         thousands="{:,}".format,
     )

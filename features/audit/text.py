@@ -6,29 +6,20 @@ from collections.abc import Iterator
 
 from features.audit.confounders import Confounder
 from features.audit.findings import Audit, Group
+from features.numbers import brief, count, interval
 from features.presenting import MARKS
 
-__all__ = ["audit_text", "count", "figure", "sentence"]
+__all__ = ["audit_text", "sentence"]
 
 _SHOWN = 8
-
-
-def count(n: int, what: str) -> str:
-    """Name a number of things: ``1 image``, ``2 images``."""
-    return f"{n:,} {what}" + ("" if n == 1 else "s")
-
-
-def figure(value: float) -> str:
-    """Write a measured value briefly."""
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def sentence(found: Confounder) -> str:
     """Say what a confounder does."""
     more = "has" if found.auc > 0.5 else "has less of it or a lower value: it has"
     return (
-        f"{found.label} {more} a median of {figure(found.medians[0])}, "
-        f"the others {figure(found.medians[1])}"
+        f"{found.label} {more} a median of {brief(found.medians[0])}, "
+        f"the others {brief(found.medians[1])}"
     )
 
 
@@ -73,8 +64,9 @@ def _lines(found: Audit) -> Iterator[str]:
     yield f"properties that predict the label: {len(notable)} of {len(found.confounders)}"
     for confounder in notable:
         yield (
-            f"  {confounder.property}: AUC {confounder.auc:.2f} "
-            f"({confounder.low:.2f}-{confounder.high:.2f}); {sentence(confounder)}"
+            f"  {confounder.property}: AUC "
+            f"{interval(confounder.auc, confounder.low, confounder.high, digits=2)}; "
+            f"{sentence(confounder)}"
         )
 
 

@@ -1,7 +1,7 @@
 """The feature file: how it is written, read, checked and turned into others.
 
 contents: Embeddings, Failure, Features, Items, read_features, software_versions
-rows: Rows, StoredTable
+rows: Rows, StoredTable, require_finite
 safe_files: new_hdf5
 writer: FeatureWriter, Size, require_writable
 Within the room: checksums, commands, export, merge, seal, summary, verification

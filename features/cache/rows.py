@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from features.errors import CacheError
 
-__all__ = ["BLOCK_BYTES", "Rows", "StoredTable", "rows_of"]
+__all__ = ["BLOCK_BYTES", "Rows", "StoredTable", "require_finite", "rows_of"]
 
 Embeddings = npt.NDArray[np.float32]
 Combine = Callable[[npt.NDArray[Any]], Embeddings]
@@ -190,6 +190,29 @@ class Rows:
                 yield table
         else:
             yield self._source
+
+
+def require_finite(rows: Rows, paths: npt.NDArray[np.str_]) -> None:
+    """Refuse embeddings that heads and distances can't be made of.
+
+    Parameters
+    ----------
+    rows : Rows, shape (n, d)
+    paths : ndarray of str, shape (n,)
+        Of the images, to name one.
+
+    Raises
+    ------
+    CacheError
+        If any number is infinite or none.
+    """
+    sound = [np.isfinite(block).all(axis=1) for block in rows.blocks()]
+    bad = ~np.concatenate([np.empty(0, bool), *sound])
+    if count := int(bad.sum()):
+        raise CacheError(
+            f"the embeddings of {count} image{'s' * (count != 1)} are not finite (such as "
+            f"{paths[bad][0]}): extract them anew"
+        )
 
 
 def rows_of(

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from features.datasets.tables import SPLIT_NAMES, LabelTable
+from features.datasets.splits import SPLIT_NAMES
+from features.datasets.tables import LabelTable
 from features.errors import DatasetError
 from features.images.decoding import IMAGE_SUFFIXES
 

@@ -9,20 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from features.datasets.splits import SPLIT_NAMES
 from features.errors import DatasetError
 
-__all__ = ["SPLIT_NAMES", "LabelRow", "LabelTable"]
+__all__ = ["LabelRow", "LabelTable"]
 
 _NONE_OF_THESE: Final = "other"
-SPLIT_NAMES: Final = {
-    "train": "train",
-    "training": "train",
-    "val": "valid",
-    "valid": "valid",
-    "validation": "valid",
-    "test": "test",
-    "testing": "test",
-}
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from features.embedding.recipes import Recipe, choose_recipe
+from features.embedding.recipes import choose_recipe
 from features.embedding.specification import ExtractorSpec
 from features.errors import ExtractorError
 from features.images.decoding import Frame
@@ -22,7 +22,8 @@ from features.networks.engines import (
     load_engine,
     plan_engine,
 )
-from features.networks.registry import NETWORKS, Network, Source, resolve_weights
+from features.networks.registry import DEFAULT_NETWORK, NETWORKS, Network, Recipe
+from features.networks.weights import Source, resolve_weights
 
 __all__ = [
     "Extractor",
@@ -158,7 +159,7 @@ class Extractor:
 
 
 def load_extractor(
-    network: str = "inception_v3",
+    network: str = DEFAULT_NETWORK,
     weights: str | Path = "imagenet",
     *,
     recipe: str | Recipe = "fast",
@@ -171,7 +172,8 @@ def load_extractor(
 
     Parameters
     ----------
-    network : {"inception_v3", "vgg16"}
+    network : str
+        One of `features.networks.registry.NETWORKS`.
     weights : {"imagenet", "untrained"} or path
         ``"imagenet"`` is Keras' own file, fetched once; ``"untrained"`` are random weights, the
         same everywhere, for trials only.
@@ -204,12 +206,13 @@ def load_extractor(
         recipe = choose_recipe(chosen, recipe, sizes=[input_size] if input_size else ())
     plan = plan_engine(engine, precision)
     found = resolve_weights(chosen, weights)
-    source = Source(chosen, found, recipe.layers, recipe.pooling, recipe.input_size)
+    size = recipe.input_size or chosen.input_size
+    source = Source(chosen, found, recipe.layers, recipe.pooling, size)
     spec = ExtractorSpec(
         network=network,
         weights=found.kind,
         weights_sha256=found.sha256,
-        input_size=recipe.input_size,
+        input_size=size,
         dim=source.dim,
         layers=recipe.layers,
         pooling=recipe.pooling,

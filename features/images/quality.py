@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 from scipy import ndimage
 
-__all__ = ["Quality", "check_quality"]
+__all__ = ["Fault", "Hint", "Quality", "check_quality"]
 
 _SIDE: Final = 128
 # Corners are dark in many microscopes: light and sharpness are judged in the middle.
@@ -18,6 +18,8 @@ _EDGE: Final = 16
 _LUMA: Final = np.array([0.299, 0.587, 0.114], np.float32)
 
 Floats = npt.NDArray[np.float32]
+Fault = Literal["small", "flat", "dark", "overexposed", "blurred"]
+Hint = Literal["patch", "hair"]
 
 # No threshold alarms on more than 1 % of 1,000 dermoscopic images (docs/evaluation.md).
 _ENLARGED: Final = 2.5
@@ -38,14 +40,21 @@ class Quality:
 
     Parameters
     ----------
-    faults : tuple of str
+    faults : tuple of {"small", "flat", "dark", "overexposed", "blurred"}
         Why it can't be judged.
-    hints : tuple of str
+    hints : tuple of {"patch", "hair"}
         What may mislead a judgement without forbidding it.
+    width, height : int
+        Of the original in pixels.
+    side : int
+        Pixels of each side that the network sees; 0 if it sees no whole image.
     """
 
-    faults: tuple[str, ...] = ()
-    hints: tuple[str, ...] = ()
+    faults: tuple[Fault, ...] = ()
+    hints: tuple[Hint, ...] = ()
+    width: int = 0
+    height: int = 0
+    side: int = 0
 
 
 def check_quality(pixels: npt.NDArray[np.uint8], width: int, height: int) -> Quality:
@@ -61,7 +70,7 @@ def check_quality(pixels: npt.NDArray[np.uint8], width: int, height: int) -> Qua
     Returns
     -------
     Quality
-        Sentences for a person. Sharpness, patches and hair are not looked for below 128 pixels.
+        Sharpness, patches and hair are not looked for below 128 pixels.
 
     Notes
     -----
@@ -73,7 +82,7 @@ def check_quality(pixels: npt.NDArray[np.uint8], width: int, height: int) -> Qua
     --------
     >>> import numpy as np
     >>> check_quality(np.full((299, 299, 3), 128, np.uint8), 600, 450).faults
-    ('The picture is nearly uniform: there is nothing to be seen on it.',)
+    ('flat',)
     """
     side = min(_SIDE, len(pixels))
     small = np.asarray(
@@ -86,22 +95,20 @@ def check_quality(pixels: npt.NDArray[np.uint8], width: int, height: int) -> Qua
     luma = small @ _LUMA
     inside = (slice(edge, -edge), slice(edge, -edge))
     middle = luma[inside]
-    faults = []
+    faults: list[Fault] = []
     if min(width, height) * _ENLARGED < len(pixels):
-        faults.append(
-            f"The picture is too small: {width} x {height} pixels where the classifier looks at "
-            f"{len(pixels)} x {len(pixels)}."
-        )
+        faults.append("small")
     low, high = np.percentile(middle, (1, 99))
     if high - low < _FLAT:
-        faults.append("The picture is nearly uniform: there is nothing to be seen on it.")
+        faults.append("flat")
     elif middle.mean() < _DARK:
-        faults.append("The picture is too dark.")
+        faults.append("dark")
     elif (brightest[inside] >= _SATURATED).mean() > _BURNT:
-        faults.append("The picture is overexposed: most of it is at the brightest value.")
+        faults.append("overexposed")
     elif side == _SIDE and _is_blurred(middle):
-        faults.append("The picture is blurred.")
-    return Quality(tuple(faults), _hints(planes, brightest, luma) if side == _SIDE else ())
+        faults.append("blurred")
+    hints = _hints(planes, brightest, luma) if side == _SIDE else ()
+    return Quality(tuple(faults), hints, width, height, len(pixels))
 
 
 def _is_blurred(luma: Floats) -> bool:
@@ -112,15 +119,15 @@ def _is_blurred(luma: Floats) -> bool:
     return bool(fine < _FINE or fine < _FINE_SHARE * broad)
 
 
-def _hints(planes: Floats, brightest: Floats, luma: Floats) -> tuple[str, ...]:
+def _hints(planes: Floats, brightest: Floats, luma: Floats) -> tuple[Hint, ...]:
     lit = brightest > 40
     if not lit.any():
         return ()
-    found = []
+    found: list[Hint] = []
     if _patch(planes, brightest, lit) > _PATCH:
-        found.append("A coloured patch or ink seems to be in the picture: it may mislead.")
+        found.append("patch")
     if _hair(luma, lit) > _HAIRY:
-        found.append("Dense hair seems to cover the picture: it may mislead.")
+        found.append("hair")
     return tuple(found)
 
 

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import platformdirs
-
 from features.networks.keras import build_network
 from features.networks.openvino import import_openvino
-from features.networks.registry import Source, file_sha256
+from features.networks.weights import Source, file_sha256
+from features.user_cache import user_cache
 
 __all__ = ["Converted", "converted_network"]
 
@@ -108,8 +106,7 @@ def _folder(source: Source, precision: str) -> Path:
         "int8": precision == "int8",
     }
     key = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
-    kept = os.environ.get("LESION_CACHE") or platformdirs.user_cache_path("lesion-classifier")
-    return Path(kept) / "networks" / f"{source.network.name}-{key}"
+    return user_cache("networks") / f"{source.network.name}-{key}"
 
 
 def _read(folder: Path) -> Converted | None:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from features.errors import ExtractorError
-from features.networks.registry import Source
+from features.networks.weights import Source
 
 __all__ = [
     "ENGINES",

@@ -14,9 +14,18 @@ import numpy as np
 import numpy.typing as npt
 
 from features.errors import ExtractorError, WeightsError
-from features.networks.registry import Network, Source
+from features.networks.registry import KerasApplication, Network, Preprocessing
+from features.networks.untrained import set_untrained_weights
+from features.networks.weights import Source
 
-__all__ = ["KerasEngine", "accelerator", "build_network", "import_keras"]
+__all__ = [
+    "KerasEngine",
+    "accelerator",
+    "build_base",
+    "build_network",
+    "import_keras",
+    "preprocess",
+]
 
 _CPU_BATCH: Final = 32
 
@@ -154,9 +163,6 @@ def _too_large() -> tuple[type[Exception], ...]:
     return MemoryError, RuntimeError, tensorflow.errors.ResourceExhaustedError
 
 
-_IMAGENET_BGR: Final = (103.939, 116.779, 123.68)
-
-
 def build_network(source: Source, input_size: int) -> Any:
     """Build the frozen network from uint8 pixels to pooled embeddings, and the maps beneath.
 
@@ -180,18 +186,14 @@ def build_network(source: Source, input_size: int) -> Any:
     """
     keras = import_keras()
     network, weights = source.network, source.weights
-    base = getattr(keras.applications, network.keras_name)(
-        weights=None, include_top=False, input_shape=(input_size, input_size, 3)
-    )
+    base = build_base(network.origin, input_size)
     if weights.path is None:
-        from features.networks.untrained import set_untrained_weights
-
-        set_untrained_weights(base, network.name)
+        set_untrained_weights(base, network.origin)
     else:
         _load_weights(base, network, weights.path)
     base.trainable = False
     pixels = keras.Input((input_size, input_size, 3), dtype="uint8", name="pixels")
-    scaled = _preprocess(network, keras.ops.cast(pixels, "float32"))
+    scaled = preprocess(keras.ops.cast(pixels, "float32"), network.preprocessing)
     wanted = [base.get_layer(name).output for name in source.layers]
     found = keras.Model(base.input, wanted)(scaled, training=False)
     maps = [keras.ops.cast(each, "float32") for each in found]
@@ -204,13 +206,24 @@ def build_network(source: Source, input_size: int) -> Any:
     return keras.Model(pixels, [embeddings, *maps], name=network.name)
 
 
-def _preprocess(network: Network, pixels: Any) -> Any:
-    import keras
+def build_base(origin: KerasApplication, input_size: int) -> Any:
+    """Build a network of Keras Applications without its top, with random weights."""
+    build = getattr(import_keras().applications, origin.function)
+    return build(weights=None, include_top=False, input_shape=(input_size, input_size, 3))
 
-    if network.preprocess == "scale":
-        return pixels / 127.5 - 1.0
-    blue_green_red = pixels[..., ::-1]
-    return blue_green_red - keras.ops.array(_IMAGENET_BGR, "float32")
+
+def preprocess(pixels: Any, how: Preprocessing) -> Any:
+    """Make pixels, float32 (…, 3) in RGB order of numpy or Keras, the input of a network."""
+    if how.channels == "BGR":
+        pixels = pixels[..., ::-1]
+    # Steps without effect would stay in the converted network.
+    if how.divisor != 1.0:
+        pixels = pixels / how.divisor
+    if how.mean != 0.0:
+        pixels = pixels - np.asarray(how.mean, np.float32)
+    if how.deviation != 1.0:
+        pixels = pixels / np.asarray(how.deviation, np.float32)
+    return pixels
 
 
 def _load_weights(base: Any, network: Network, path: Path) -> None:
@@ -228,5 +241,6 @@ def _load_weights(base: Any, network: Network, path: Path) -> None:
     except (ValueError, KeyError, OSError, AttributeError, TypeError, UserWarning) as error:
         raise WeightsError(
             f"the weights in {path} don't fit {network.name} without its top: "
-            f"give a file saved from keras.applications.{network.keras_name}(include_top=False)"
+            "give a file saved from "
+            f"keras.applications.{network.origin.function}(include_top=False)"
         ) from error

@@ -1,210 +1,185 @@
-"""The frozen networks: input size, preprocessing, layers, and where their weights come from."""
+"""The frozen networks: adding one is one entry in `NETWORKS`.
+
+This module imports nothing heavy: the command line takes its choices from it.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import os
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Literal
 
-from features.errors import WeightsError
-
-__all__ = ["NETWORKS", "Network", "Source", "Weights", "file_sha256", "resolve_weights"]
+__all__ = [
+    "DEFAULT_NETWORK",
+    "NETWORKS",
+    "POOLINGS",
+    "RECIPES",
+    "KerasApplication",
+    "Network",
+    "Preprocessing",
+    "Recipe",
+]
 
 _DOWNLOADS: Final = "https://storage.googleapis.com/tensorflow/keras-applications"
 
-
-_PATIENCE_SECONDS: Final = 5
-
-
-_INCEPTION_CHANNELS: Final = (256, 288, 288, 768, 768, 768, 768, 768, 1280, 2048, 2048)
-
-
-_VGG_CHANNELS: Final = (64, 128, 256, 512, 512)
+POOLINGS: Final = ("mean", "mean+std")
 
 
 @dataclass(frozen=True)
-class Network:
-    """A network of Keras Applications, without its classification top.
+class Preprocessing:
+    """How pixels of 0 to 255 become a network's input: (pixels / divisor - mean) / deviation.
 
     Parameters
     ----------
-    name : str
-    keras_name : str
-        Its name in `keras.applications`.
-    input_size, smallest_input : int
-        Side of the square it was trained on, and the least it can take, in pixels.
-    preprocess : {"scale", "caffe"}
-        What it was trained on: pixels scaled to -1 … 1 in RGB order, or BGR less the mean colour
-        of ImageNet.
-    layers : mapping
-        Channels of each layer that embeddings can be read from.
-    file, md5 : str
-        Keras' own ImageNet weights file.
-    untrained_sha256 : str
-        Hash of the untrained weights, the same on every machine.
+    channels : {"RGB", "BGR"}
+        Their order, also that of the numbers below.
+    divisor : float
+    mean, deviation : float or three of them
+        Of all channels, or of each.
     """
 
-    name: str
-    keras_name: str
-    input_size: int
-    smallest_input: int
-    preprocess: Literal["scale", "caffe"]
-    layers: Mapping[str, int]
-    file: str
+    channels: Literal["RGB", "BGR"] = "RGB"
+    divisor: float = 1.0
+    mean: float | tuple[float, float, float] = 0.0
+    deviation: float | tuple[float, float, float] = 1.0
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What an embedding is made of.
+
+    Parameters
+    ----------
+    layers : tuple of str
+        Layers of the network, each summed up over its positions.
+    pooling : {"mean", "mean+std"}
+        By their mean, or by their mean and standard deviation.
+    views : tuple of str
+        As `features.embedding.views.parse_views` reads them.
+    input_size : int, optional
+        Side of the square input in pixels, where a view names none; by default the network's.
+    colour : {"as-is", "shades-of-grey"}
+        Whether the colour of the light is taken out.
+    """
+
+    layers: tuple[str, ...]
+    pooling: str = "mean"
+    views: tuple[str, ...] = ("identity",)
+    input_size: int | None = None
+    colour: str = "as-is"
+
+
+@dataclass(frozen=True)
+class KerasApplication:
+    """Where a network of Keras Applications comes from; it is built without its top.
+
+    Parameters
+    ----------
+    function : str
+        What builds it in `keras.applications`.
+    weights, md5 : str
+        Keras' own ImageNet weights file without the top, and its hash.
+    untrained_sha256 : str
+        Hash of the untrained weights, the same on every machine.
+    untrained_statistics : str, optional
+        File in ``data/`` with the batch-norm statistics of the untrained weights.
+    """
+
+    function: str
+    weights: str
     md5: str
     untrained_sha256: str
+    untrained_statistics: str | None = None
 
     @property
     def url(self) -> str:
         """Where Keras' ImageNet weights are fetched from."""
-        return f"{_DOWNLOADS}/{self.name}/{self.file}"
+        return f"{_DOWNLOADS}/{self.weights}"
+
+    @property
+    def file(self) -> str:
+        """Name of the weights file in the folder where Keras keeps what it fetched."""
+        return self.weights.rpartition("/")[2]
 
 
-NETWORKS: Final = MappingProxyType(
-    {
-        "inception_v3": Network(
-            name="inception_v3",
-            keras_name="InceptionV3",
-            input_size=299,
-            smallest_input=75,
-            preprocess="scale",
-            layers=MappingProxyType(
-                {f"mixed{number}": channels for number, channels in enumerate(_INCEPTION_CHANNELS)}
-            ),
-            file="inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5",
+@dataclass(frozen=True)
+class Network:
+    """A frozen network: all that has to be known of it.
+
+    Parameters
+    ----------
+    name : str
+    origin : KerasApplication
+        What it is built from.
+    input_size, smallest_input : int
+        Side of the square it was trained on, and the least it can take, in pixels.
+    preprocessing : Preprocessing
+        Of the pixels, as it was trained.
+    layers : mapping
+        Channels of each layer that embeddings can be read from.
+    recipes : mapping
+        By name, see `RECIPES`.
+    """
+
+    name: str
+    origin: KerasApplication
+    input_size: int
+    smallest_input: int
+    preprocessing: Preprocessing
+    layers: Mapping[str, int]
+    recipes: Mapping[str, Recipe]
+
+
+def _recipes(*, fast: str, accurate: tuple[str, ...]) -> Mapping[str, Recipe]:
+    """One layer of the whole image, and several with a closer look at the lesion.
+
+    See docs/accuracy.md for what else was tried.
+    """
+    several = Recipe(accurate, "mean+std", ("identity", "lesion:identity"), colour="shades-of-grey")
+    return MappingProxyType({"fast": Recipe((fast,)), "accurate": several})
+
+
+_INCEPTION_CHANNELS: Final = (256, 288, 288, 768, 768, 768, 768, 768, 1280, 2048, 2048)
+_VGG_CHANNELS: Final = (64, 128, 256, 512, 512)
+
+_ENTRIES: Final = (
+    Network(
+        name="inception_v3",
+        origin=KerasApplication(
+            function="InceptionV3",
+            weights="inception_v3/inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5",
             md5="bcbd6486424b2319ff4ef7d526e38f63",
             untrained_sha256="bb583c74b1c6f2fa1044a760cd25174d99a279079f04d3a56c7dd6a72afc0557",
+            untrained_statistics="untrained_inception_v3.npz",
         ),
-        "vgg16": Network(
-            name="vgg16",
-            keras_name="VGG16",
-            input_size=224,
-            smallest_input=32,
-            preprocess="caffe",
-            layers=MappingProxyType(
-                {f"block{number}_pool": c for number, c in enumerate(_VGG_CHANNELS, start=1)}
-            ),
-            file="vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
+        input_size=299,
+        smallest_input=75,
+        preprocessing=Preprocessing(divisor=127.5, mean=1.0),
+        layers=MappingProxyType({f"mixed{at}": c for at, c in enumerate(_INCEPTION_CHANNELS)}),
+        recipes=_recipes(
+            fast="mixed10",
+            accurate=("mixed3", "mixed4", "mixed5", "mixed6", "mixed8", "mixed9"),
+        ),
+    ),
+    Network(
+        name="vgg16",
+        origin=KerasApplication(
+            function="VGG16",
+            weights="vgg16/vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5",
             md5="6d6bbae143d832006294945121d1f1fc",
             untrained_sha256="034b3740861fe7aa17f7bad28b744323c7722882dfcc61546a7a6eb2c24aec9e",
         ),
-    }
+        input_size=224,
+        smallest_input=32,
+        preprocessing=Preprocessing("BGR", mean=(103.939, 116.779, 123.68)),
+        layers=MappingProxyType({f"block{at}_pool": c for at, c in enumerate(_VGG_CHANNELS, 1)}),
+        recipes=_recipes(
+            fast="block5_pool", accurate=("block3_pool", "block4_pool", "block5_pool")
+        ),
+    ),
 )
 
-
-@dataclass(frozen=True)
-class Weights:
-    """Where a network's weights come from.
-
-    Parameters
-    ----------
-    kind : {"pretrained", "untrained"}
-    sha256 : str
-        Of the file, or of the untrained values.
-    path : Path or None
-        None if untrained.
-    """
-
-    kind: Literal["pretrained", "untrained"]
-    sha256: str
-    path: Path | None
-
-
-@dataclass(frozen=True)
-class Source:
-    """A network with its weights, and what is read off it.
-
-    Parameters
-    ----------
-    network : Network
-    weights : Weights
-    layers : tuple of str
-        Keys of ``network.layers``.
-    pooling : {"mean", "mean+std"}
-        Of the positions of each layer: their mean, or their mean and standard deviation.
-    input_size : int
-        Side of the square input in pixels that it is converted for; it can be given others, too.
-    """
-
-    network: Network
-    weights: Weights
-    layers: tuple[str, ...]
-    pooling: str
-    input_size: int
-
-    @property
-    def dim(self) -> int:
-        """Length of the embedding of one view."""
-        channels = sum(self.network.layers[layer] for layer in self.layers)
-        return channels * len(self.pooling.split("+"))
-
-
-def resolve_weights(network: Network, source: str | Path) -> Weights:
-    """Find the weights that a user asked for; no network is built yet.
-
-    Parameters
-    ----------
-    network : Network
-    source : {"imagenet", "untrained"} or path
-        ``"imagenet"`` is Keras' own file, fetched once; a path is a weights file for the network
-        without its top.
-
-    Returns
-    -------
-    Weights
-
-    Raises
-    ------
-    WeightsError
-        If the file is missing or can't be fetched.
-    """
-    if source == "untrained":
-        return Weights("untrained", network.untrained_sha256, None)
-    path = _fetch_imagenet(network) if source == "imagenet" else Path(source)
-    if not path.is_file():
-        raise WeightsError(
-            f"there is no weights file {path}: "
-            "give `imagenet`, `untrained` or the path of a Keras weights file"
-        )
-    return Weights("pretrained", file_sha256(path), path.resolve())
-
-
-def file_sha256(path: Path) -> str:
-    """Hash a file's bytes."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def keras_folder() -> Path:
-    """Where Keras keeps the weights that it fetched."""
-    return Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "models"
-
-
-def _fetch_imagenet(network: Network) -> Path:
-    folder = keras_folder()
-    if (folder / network.file).is_file():
-        return folder / network.file
-    import pooch
-    import requests
-
-    fetch = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=_PATIENCE_SECONDS)
-    try:
-        return Path(
-            pooch.retrieve(
-                network.url, f"md5:{network.md5}", network.file, folder, downloader=fetch
-            )
-        )
-    except (requests.RequestException, OSError, ValueError) as error:
-        raise WeightsError(
-            f"the ImageNet weights of {network.name} can't be fetched from {network.url} "
-            f"({type(error).__name__}): put that file into {folder}, or give a weights file with "
-            "--weights PATH, or ask for random ones with --weights untrained"
-        ) from error
+NETWORKS: Final = MappingProxyType({network.name: network for network in _ENTRIES})
+DEFAULT_NETWORK: Final = "inception_v3"
+RECIPES: Final = tuple(dict.fromkeys(name for each in _ENTRIES for name in each.recipes))

@@ -2,7 +2,8 @@
 
 Kernels are drawn uniformly (He et al. 2015, *Delving Deep into Rectifiers*) from a generator
 whose stream numpy has frozen. Batch-norm statistics were set once, from drawn lesions, and are
-kept beside this module: computed anew they would differ in their last digits between machines.
+kept beside this module (scripts/untrained.py): computed anew they would differ in their last digits
+between machines.
 """
 
 from __future__ import annotations
@@ -15,18 +16,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["measure_statistics", "set_untrained_weights", "untrained_sha256"]
+from features.networks.registry import KerasApplication
+
+__all__ = ["DATA", "set_untrained_weights", "untrained_sha256"]
 
 _SEED = 2017
-_DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parent / "data"
 
 Array = npt.NDArray[np.float32]
 
 
-def set_untrained_weights(base: Any, network: str) -> None:
+def set_untrained_weights(base: Any, origin: KerasApplication) -> None:
     """Give a Keras network without its top the untrained weights."""
-    file = _DATA / f"untrained_{network}.npz"
-    statistics = dict(np.load(file)) if file.is_file() else {}
+    file = origin.untrained_statistics
+    statistics = dict(np.load(DATA / file)) if file else {}
     base.set_weights(list(_values(base, statistics)))
 
 
@@ -36,35 +39,6 @@ def untrained_sha256(base: Any) -> str:
     for value in base.get_weights():
         digest.update(np.ascontiguousarray(value, "<f4").tobytes())
     return digest.hexdigest()
-
-
-def measure_statistics(base: Any, inputs: Array) -> dict[str, Array]:
-    """Set batch-norm statistics from one pass over images; how the stored ones were made.
-
-    Parameters
-    ----------
-    base : keras.Model
-        With untrained kernels; its statistics are changed.
-    inputs : ndarray of float32, shape (n, size, size, 3)
-        Preprocessed images.
-
-    Returns
-    -------
-    dict of str to ndarray
-        ``mean`` and ``variance``, of all batch-norm layers one after another.
-    """
-    layers = list(_batch_norms(base))
-    for layer in layers:
-        layer.momentum = 0.0
-    base(inputs, training=True)
-    return {
-        "mean": np.concatenate([np.asarray(layer.moving_mean) for layer in layers]),
-        "variance": np.concatenate([np.asarray(layer.moving_variance) for layer in layers]),
-    }
-
-
-def _batch_norms(base: Any) -> Iterator[Any]:
-    return (layer for layer in base.layers if hasattr(layer, "moving_variance"))
 
 
 def _values(base: Any, statistics: dict[str, Array]) -> Iterator[Array]:

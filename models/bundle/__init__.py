@@ -1,10 +1,10 @@
 """What is served: written, verified and read.
 
-gallery: Similar
+gallery: Gallery, Similar
 known_settings: read_settings
 loading: Bundle, load_bundle
 manifest: BundleRefused
-saving: find_weights, save_bundle
+saving: BundleOptions, find_weights, save_bundle
 staging: require_free
 Within the room: classes, familiarity, fusion
 """

@@ -1,63 +1,68 @@
-"""How the heads of several classes are kept in a bundle."""
+"""How the heads of all classes are kept in a bundle: with two classes, that of the positive one."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from features.embedding.specification import ExtractorSpec
 from models.bundle.manifest import MANIFEST, altered
 from models.decisions.calibrators import Calibration
+from models.decisions.decision import Decision
 from models.heads.classes import ClassHead, ClassHeads
 from models.heads.files import HeadFileError, dump_head, load_head
 
 if TYPE_CHECKING:
     from models.training.results import Comparison
 
-__all__ = ["dump_classes", "load_classes"]
+__all__ = ["dump_heads", "load_heads"]
 
 
-def dump_classes(comparison: Comparison, folder: Path) -> dict[str, Any]:
+def dump_heads(comparison: Comparison, folder: Path) -> dict[str, Any]:
     """Write the heads of the classes into a bundle's folder.
 
     Returns
     -------
     dict
-        What the manifest says of them as ``"classes"``; empty with two classes.
+        What the manifest says of them: ``"head_file"`` and, with more than two classes,
+        ``"classes"``.
 
     Raises
     ------
     HeadFileError
         If a head is made of parts that `load_head` wouldn't take.
     """
-    if comparison.classes is None:
-        return {}
-    classes, heads = comparison.classes.served, []
-    for number, head in enumerate(classes.others, start=1):
+    heads, files = comparison.served.heads, []
+    for number, head in enumerate(heads):
         with tempfile.TemporaryDirectory(dir=folder) as aside:
             written = Path(aside) / dump_head(head.estimator, Path(aside))
-            file = folder / f"class-{number}{written.suffix}"
-            written.replace(file)
-        heads.append(
-            {"label": head.label, "file": file.name, "calibration": head.calibration.as_dict()}
-        )
-    metrics = comparison.classes.evaluations[comparison.chosen]
-    return {
-        "classes": {
+            name = f"class-{number}" if number else written.stem
+            files.append(written.replace(folder / f"{name}{written.suffix}").name)
+    values: dict[str, Any] = {"head_file": files[0]}
+    if (classes := comparison.classes) is not None:
+        metrics = classes.evaluations[comparison.chosen]
+        values["classes"] = {
             "labels": list(classes.labels),
             "shares": list(classes.shares),
-            "heads": heads,
+            "heads": [
+                {"label": head.label, "file": file, "calibration": head.calibration.as_dict()}
+                for head, file in zip(heads[1:], files[1:], strict=True)
+            ],
             "metrics": {split: found.as_dict() for split, found in metrics.items()},
         }
-    }
+    return values
 
 
-def load_classes(
-    folder: Path, values: Mapping[str, Any], contents: Mapping[str, bytes], spec: ExtractorSpec
-) -> ClassHeads | None:
-    """Read what `dump_classes` wrote.
+def load_heads(
+    folder: Path,
+    values: Mapping[str, Any],
+    contents: Mapping[str, bytes],
+    spec: ExtractorSpec,
+    decision: Decision,
+) -> ClassHeads:
+    """Read what `dump_heads` wrote.
 
     Parameters
     ----------
@@ -66,48 +71,55 @@ def load_classes(
     values : mapping
         The manifest.
     contents : mapping of str to bytes
-        The files that `models.bundle.manifest.class_files` names.
+        The files that `models.bundle.manifest.head_files` names.
     spec : ExtractorSpec
         What the heads' embeddings are made with.
+    decision : Decision
+        Of the positive class.
 
     Returns
     -------
-    ClassHeads or None
-        None for a bundle of two classes.
+    ClassHeads
 
     Raises
     ------
     BundleRefused
         If a file is not a head, or the heads don't belong together.
     """
-    if values["classes"] is None:
-        return None
+    classes = values["classes"] or {"labels": [values["positive"]], "shares": [], "heads": []}
     try:
-        return _read(values["classes"], contents, values["positive"], spec.head_dim)
-    except (HeadFileError, TypeError, ValueError, LookupError) as error:
-        raise altered(folder, f"{MANIFEST} has classes without sense ({error})") from error
-
-
-def _read(
-    values: Mapping[str, Any], contents: Mapping[str, bytes], positive: str, inputs: int
-) -> ClassHeads:
-    labels, shares = tuple(values["labels"]), tuple(map(float, values["shares"]))
-    heads = tuple(
-        ClassHead(
-            known["label"],
-            load_head(f"head{Path(known['file']).suffix}", contents[known["file"]]),
-            Calibration.from_dict(known["calibration"]),
+        heads = ClassHeads(
+            tuple(
+                ClassHead(label, _load(folder, file, contents[file], spec.head_dim), calibration)
+                for label, file, calibration in _entries(values, classes, decision)
+            ),
+            tuple(map(float, classes["shares"])),
         )
-        for known in values["heads"]
-    )
-    if not all(type(label) is str and label for label in labels) or len(set(labels)) < 3:
-        raise ValueError(f"got classes {labels!r}, expected three names or more")
-    if (positive, *(head.label for head in heads)) != labels or len(shares) != len(labels):
-        raise ValueError("its classes, shares and heads don't belong together")
-    if not all(0 < share < 1 for share in shares) or abs(sum(shares) - 1) > 1e-6:
-        raise ValueError("its shares of the classes don't sum to 1")
-    for head in heads:
-        classes = len(getattr(head.estimator, "classes_", ()))
-        if (getattr(head.estimator, "n_features_in_", None), classes) != (inputs, 2):
-            raise ValueError(f"the head of {head.label!r} was not fitted for these embeddings")
-    return ClassHeads(labels, shares, heads)
+        if heads.labels != tuple(classes["labels"]):
+            raise ValueError("its classes and heads don't belong together")
+    except (TypeError, ValueError, LookupError) as error:
+        raise altered(folder, f"{MANIFEST} has classes without sense ({error})") from error
+    return heads
+
+
+def _entries(
+    values: Mapping[str, Any], classes: Mapping[str, Any], decision: Decision
+) -> Iterator[tuple[str, str, Calibration]]:
+    yield values["positive"], values["head_file"], decision.calibration
+    for known in classes["heads"]:
+        yield known["label"], known["file"], Calibration.from_dict(known["calibration"])
+
+
+def _load(folder: Path, file: str, data: bytes, inputs: int) -> Any:
+    try:
+        head = load_head(f"head{Path(file).suffix}", data)
+    except HeadFileError as error:
+        raise altered(folder, f"{file} is not a head: {error}") from error
+    found, classes = getattr(head, "n_features_in_", None), len(getattr(head, "classes_", ()))
+    if (found, classes) != (inputs, 2):
+        raise altered(
+            folder,
+            f"the head in {file} takes embeddings of {found} numbers and knows {classes} classes, "
+            f"expected {inputs} and 2",
+        )
+    return head

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from models.bundle.manifest import MANIFEST, altered
 from models.decisions.calibrators import Calibration, Platt
-from models.decisions.thresholds import Zone
+from models.decisions.decision import Decision
 from models.patients.encoding import NAMES, blocks
 from models.patients.fusion import FUSION, FusedHead, Fusion
 
 if TYPE_CHECKING:
-    from models.evaluation.values import Evaluation
     from models.training.results import Comparison
 
 __all__ = ["dump_fusion", "load_fusion"]
@@ -52,17 +51,10 @@ def dump_fusion(comparison: Comparison) -> dict[str, Any]:
             "scales": list(fusion.scales),
             "coefficients": list(fusion.coefficients),
             "intercept": fusion.intercept,
-            "calibration": result.calibration.as_dict(),
-            "threshold": result.threshold,
-            "threshold_rule": result.threshold_rule,
-            "zone": result.zone.as_dict(),
-            "metrics": {split: _metrics(found) for split, found in result.evaluations.items()},
+            **result.decision.as_dict(),
+            "metrics": result.metrics(),
         }
     }
-
-
-def _metrics(evaluation: Evaluation) -> dict[str, Any]:
-    return {name: value for name, value in evaluation.as_dict().items() if name != "roc"}
 
 
 def load_fusion(folder: Path, values: Mapping[str, Any]) -> FusedHead | None:
@@ -96,7 +88,7 @@ def _read(values: Mapping[str, Any]) -> FusedHead:
     if odd := sorted(set(values) ^ _FIELDS):
         raise ValueError(f"missing or unknown fields: {', '.join(odd)}")
     kinds = _read_kinds(values["kinds"])
-    log_odds, zone = Calibration.from_dict(values["log_odds"]), Zone.from_dict(values["zone"])
+    log_odds, decision = Calibration.from_dict(values["log_odds"]), Decision.from_dict(values)
     if not isinstance(log_odds, Platt):
         raise ValueError("the log-odds are not those of a sigmoid")
     width = 1 + max(block.stop for block in blocks(kinds))
@@ -107,19 +99,14 @@ def _read(values: Mapping[str, Any]) -> FusedHead:
     if min(scales) <= 0:
         raise ValueError("a scale is not above 0")
     (intercept,) = _read_numbers("intercept", [values["intercept"]], 1)
-    (threshold,) = _read_numbers("threshold", [values["threshold"]], 1)
-    if not (0 <= threshold <= 1 and zone.holds(threshold)):
-        raise ValueError("the threshold is no probability, or not in its zone")
-    texts = values["title"], values["threshold_rule"]
-    if not all(isinstance(text, str) for text in texts) or not isinstance(values["metrics"], dict):
-        raise ValueError("a title, rule or figures of a wrong type")
+    if decision.zone is None:
+        raise ValueError("it has no zone")
+    if not isinstance(values["title"], str) or not isinstance(values["metrics"], dict):
+        raise ValueError("a title or figures of a wrong type")
     return FusedHead(
         title=values["title"],
         fusion=Fusion(kinds, log_odds, typical, means, scales, coefficients, intercept),
-        calibration=Calibration.from_dict(values["calibration"]),
-        threshold=threshold,
-        threshold_rule=values["threshold_rule"],
-        zone=zone,
+        decision=decision,
         metrics=values["metrics"],
     )
 

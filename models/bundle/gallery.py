@@ -14,12 +14,11 @@ from typing import Any, Final
 import h5py
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from features.cache.contents import Features, Items
 from features.cache.safe_files import new_hdf5
 from features.errors import LesionError, UnreadableImage
-from features.images.decoding import load_pixels
+from features.images.thumbnails import thumbnail
 from models.bundle.familiarity import FALSE_ALARMS, Space, kth_distance, learn_limit, learn_space
 from models.results_cache import Kept, content_hash
 
@@ -115,14 +114,9 @@ class Gallery:
         """Give the distance of embeddings (n, d) from the training images, shape (n,)."""
         return kth_distance(self.space.place(X), self.places)
 
-    def unlike(self, distance: float) -> tuple[str, ...]:
-        """Say that an image at this distance is unlike the training images; nothing if it isn't."""
-        if self.limit is None or not distance > self.limit:
-            return ()
-        return (
-            "The picture is unlike the images that the classifier learnt from (distance "
-            f"{distance:.2f}, beyond {1 - self.alpha:.0%} of them).",
-        )
+    def is_unlike(self, distance: float) -> bool:
+        """Whether an image at this distance is unlike the training images."""
+        return self.limit is not None and distance > self.limit
 
     def label_of(self, sha256: str) -> str | None:
         """Give the label of the training image with these bytes; None if there is none."""
@@ -226,16 +220,10 @@ def _thumbnails(folder: Path, items: Items) -> list[bytes]:
             data = (folder / path).read_bytes()
             if hashlib.sha256(data).hexdigest() != items.sha256[at]:
                 return b""
-            pixels = load_pixels(data, _SIDE)
+            return thumbnail(data, _SIDE, quality=_QUALITY).content
         except (OSError, UnreadableImage):
             # A similar case without a picture is still one.
             return b""
-        width, height = max(int(items.width[at]), 1), max(int(items.height[at]), 1)
-        scale = _SIDE / max(width, height)
-        size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        file = io.BytesIO()
-        Image.fromarray(pixels).resize(size).save(file, "JPEG", quality=_QUALITY)
-        return file.getvalue()
 
     with ThreadPoolExecutor() as pool:
         return list(pool.map(small, range(len(items))))

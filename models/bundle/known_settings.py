@@ -7,7 +7,8 @@ from pathlib import Path
 
 from models.bundle.manifest import MANIFEST, read_manifest
 from models.errors import TrainingError
-from models.heads.base import HEADS, Settings
+from models.heads import HEADS
+from models.heads.base import Settings
 
 __all__ = ["read_settings"]
 
@@ -25,7 +26,7 @@ def read_settings(text: str, names: list[str]) -> tuple[str, Settings]:
     Returns
     -------
     head : str
-        Key of `models.heads.base.HEADS`.
+        Key of `models.heads.HEADS`.
     settings : dict
 
     Raises
@@ -75,8 +76,6 @@ def _parse(text: str, head: str) -> Settings:
         settings[name] = number
     if missing := [name for name in example if name not in settings]:
         raise TrainingError(f"{head} also needs {', '.join(missing)}: give all of {wanted}")
-    if settings.get("colsample_bytree", 0) > 1:
-        raise TrainingError(
-            f"got colsample_bytree={settings['colsample_bytree']:g}, expected a share up to 1"
-        )
+    if objection := HEADS[head].objection(settings):
+        raise TrainingError(objection)
     return settings

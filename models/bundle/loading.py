@@ -14,22 +14,19 @@ import numpy as np
 import numpy.typing as npt
 
 from features.embedding.specification import ExtractorSpec
-from models.bundle.classes import load_classes
+from models.bundle.classes import load_heads
 from models.bundle.fusion import load_fusion
 from models.bundle.gallery import GALLERY, Gallery, GalleryError, read_gallery
 from models.bundle.manifest import (
     MANIFEST,
     BundleRefused,
     altered,
-    class_files,
+    head_files,
     read_manifest,
     verify_files,
 )
-from models.decisions.calibrators import Calibration
-from models.decisions.thresholds import Zone
-from models.heads import base as heads
+from models.decisions.decision import Decision
 from models.heads.classes import ClassHeads
-from models.heads.files import HeadFileError, load_head
 from models.patients.fusion import FUSION, FusedHead
 
 __all__ = [
@@ -55,18 +52,13 @@ class Bundle:
     labels : tuple of str
         (negative, positive).
     head_name, head_title : str
-        Key in `models.heads.base.HEADS`, and the name that a person reads.
-    head : object
-        The fitted head.
+        Key in `models.heads.HEADS`, and the name that a person reads.
+    classes : ClassHeads
+        Fitted: of every class that is told from the rest, the positive one first.
     settings : dict
         Of the head.
-    calibration : Calibration
-    threshold : float
-        On the probability; at or above it an image is suspicious.
-    threshold_rule : str
-        How it was chosen, for a person.
-    zone : Zone or None
-        Probabilities that don't tell; the threshold is among them. None in bundles of version 1.
+    decision : Decision
+        Of the head's scores.
     metrics : dict
         By split, as `models.evaluation.values.Evaluation.as_dict` gives them, without the curves.
     counts : dict
@@ -81,10 +73,9 @@ class Bundle:
         Of the software, under ``"features"`` and ``"heads"``.
     identity : str
         Hash of the manifest, which names the hash of every other file.
-    classes : ClassHeads or None
-        What tells which class, where the data had more than two.
     class_metrics : dict
-        By split, as `models.evaluation.classes.ClassEvaluation.as_dict` gives them.
+        By split, as `models.evaluation.classes.ClassEvaluation.as_dict` gives them, where the data
+        had more than two.
     fusion : FusedHead or None
         What takes age, sex and site besides, where they were given at fitting.
     gallery : Gallery or None
@@ -98,12 +89,9 @@ class Bundle:
     labels: tuple[str, str]
     head_name: str
     head_title: str
-    head: Any
+    classes: ClassHeads
     settings: dict[str, Any]
-    calibration: Calibration
-    threshold: float
-    threshold_rule: str
-    zone: Zone | None
+    decision: Decision
     metrics: dict[str, Any]
     counts: dict[str, dict[str, int]]
     folds: int
@@ -112,7 +100,6 @@ class Bundle:
     marks: tuple[str, ...]
     versions: dict[str, dict[str, str]]
     identity: str
-    classes: ClassHeads | None = None
     class_metrics: dict[str, Any] = field(default_factory=dict)
     fusion: FusedHead | None = None
     gallery: Gallery | None = None
@@ -124,11 +111,11 @@ class Bundle:
 
     def score(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Give the head's scores of embeddings (n, d), shape (n,); higher is more positive."""
-        return heads.score(self.head, np.asarray(X, np.float32))
+        return self.classes.heads[0].score(X)
 
     def probability(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Give calibrated probabilities of the positive class of embeddings (n, d), shape (n,)."""
-        return self.calibration.apply(self.score(X))
+        return self.decision.calibration.apply(self.score(X))
 
     def probability_with(
         self, X: npt.ArrayLike, rows: Sequence[Mapping[str, Any]]
@@ -147,7 +134,7 @@ class Bundle:
         ndarray, shape (n,)
         """
         scores = self.score(X)
-        found = self.calibration.apply(scores)
+        found = self.decision.calibration.apply(scores)
         given = [place for place, row in enumerate(rows) if row]
         if given and self.fusion is not None:
             known = [rows[place] for place in given]
@@ -172,16 +159,13 @@ class Bundle:
             self,
             head_name=FUSION,
             head_title=fused.title,
-            calibration=fused.calibration,
-            threshold=fused.threshold,
-            threshold_rule=fused.threshold_rule,
-            zone=fused.zone,
+            decision=fused.decision,
             metrics=fused.metrics,
         )
 
-    def terms(self, inputs: Mapping[str, Any] | None) -> Bundle | FusedHead:
-        """Give what holds the threshold and the zone of a verdict that used `inputs`."""
-        return self.fusion if inputs and self.fusion is not None else self
+    def decision_with(self, inputs: Mapping[str, Any] | None) -> Decision:
+        """Give the decision of a verdict that used `inputs`."""
+        return self.fusion.decision if inputs and self.fusion is not None else self.decision
 
 
 def load_bundle(folder: str | Path) -> Bundle:
@@ -204,15 +188,14 @@ def load_bundle(folder: str | Path) -> Bundle:
     folder = Path(folder)
     try:
         values, spec = read_manifest(folder)
-        wanted = {values["head_file"], *class_files(values)} | ({GALLERY} & set(values["files"]))
+        wanted = head_files(values) | ({GALLERY} & set(values["files"]))
         contents = verify_files(folder, values["files"], wanted)
     except OSError as error:
         raise BundleRefused(f"the bundle {folder} can't be read ({error})") from error
     try:
-        calibration = Calibration.from_dict(values["calibration"])
-    except (TypeError, ValueError, LookupError) as error:
-        raise altered(folder, f"{MANIFEST} has a calibration without sense ({error})") from error
-    zone = _read_zone(folder, values)
+        decision = Decision.from_dict(values)
+    except ValueError as error:
+        raise altered(folder, f"{MANIFEST} has {error}") from error
     network_file = values["network_file"]
     return Bundle(
         folder=folder,
@@ -222,12 +205,9 @@ def load_bundle(folder: str | Path) -> Bundle:
         labels=(values["labels"][0], values["labels"][1]),
         head_name=values["head"],
         head_title=values["head_title"],
-        head=_read_head(folder, values["head_file"], contents[values["head_file"]], spec),
+        classes=load_heads(folder, values, contents, spec, decision),
         settings=values["settings"],
-        calibration=calibration,
-        threshold=float(values["threshold"]),
-        threshold_rule=values["threshold_rule"],
-        zone=zone,
+        decision=decision,
         metrics=values["metrics"],
         counts=values["counts"],
         folds=values["folds"],
@@ -236,23 +216,10 @@ def load_bundle(folder: str | Path) -> Bundle:
         marks=tuple(values["marks"]),
         versions=values["versions"],
         identity=values["sealed"],
-        classes=load_classes(folder, values, contents, spec),
         gallery=_read_gallery(folder, contents.get(GALLERY), spec),
         class_metrics=(values["classes"] or {}).get("metrics", {}),
         fusion=load_fusion(folder, values),
     )
-
-
-def _read_zone(folder: Path, values: dict[str, Any]) -> Zone | None:
-    if values["zone"] is None:
-        return None
-    try:
-        zone = Zone.from_dict(values["zone"])
-    except (TypeError, ValueError, LookupError) as error:
-        raise altered(folder, f"{MANIFEST} has a zone without sense ({error})") from error
-    if not zone.holds(values["threshold"]):
-        raise altered(folder, f"{MANIFEST} has a zone that the threshold is not in")
-    return zone
 
 
 def _read_gallery(folder: Path, data: bytes | None, spec: ExtractorSpec) -> Gallery | None:
@@ -260,18 +227,3 @@ def _read_gallery(folder: Path, data: bytes | None, spec: ExtractorSpec) -> Gall
         return None if data is None else read_gallery(data, spec.head_dim)
     except GalleryError as error:
         raise altered(folder, f"{GALLERY} is not a gallery: {error}") from error
-
-
-def _read_head(folder: Path, name: str, data: bytes, spec: ExtractorSpec) -> Any:
-    try:
-        head = load_head(name, data)
-    except HeadFileError as error:
-        raise altered(folder, f"{name} is not a head: {error}") from error
-    inputs, classes = getattr(head, "n_features_in_", None), len(getattr(head, "classes_", ()))
-    if inputs != spec.head_dim or classes != 2:
-        raise altered(
-            folder,
-            f"its head takes embeddings of {inputs} numbers and knows {classes} classes, "
-            f"expected {spec.head_dim} and 2",
-        )
-    return head

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -28,7 +27,7 @@ __all__ = [
     "NETWORK_NUMBERS",
     "BundleRefused",
     "altered",
-    "class_files",
+    "head_files",
     "peek",
     "read_manifest",
     "seal",
@@ -173,10 +172,10 @@ def verify_files(
     return contents
 
 
-def class_files(values: Mapping[str, Any]) -> set[str]:
-    """Name the files of the heads that tell more than two classes, if there are any."""
-    classes = values["classes"]
-    return set() if classes is None else {known["file"] for known in classes["heads"]}
+def head_files(values: Mapping[str, Any]) -> set[str]:
+    """Name the files of the heads of all classes."""
+    others = [] if values["classes"] is None else values["classes"]["heads"]
+    return {values["head_file"], *(known["file"] for known in others)}
 
 
 def _as_bytes(values: Mapping[str, Any]) -> bytes:
@@ -233,7 +232,6 @@ def _require_sense(folder: Path, values: dict[str, Any], spec: ExtractorSpec) ->
         "labels": len(labels) == 2 and all(type(label) is str and label for label in labels),
         "positive": labels[-1:] == [values["positive"]],
         "head_file": values["head_file"] in HEAD_FILES,
-        "threshold": math.isfinite(values["threshold"]) and 0 <= values["threshold"] <= 1,
         "marks": set(marks) <= set(MARKS) and ("untrained" in marks) == spec.untrained,
         "network_file": values["network_file"] in networks,
         "notes": all(type(note) is str for note in values["notes"]),
@@ -248,9 +246,8 @@ def _require_sense(folder: Path, values: dict[str, Any], spec: ExtractorSpec) ->
         if not _PLAIN_NAME.fullmatch(name):
             raise altered(folder, f"{MANIFEST} names a file {name!r} outside of the folder")
     converted = values["network_file"] == NETWORK_FILES[2]
-    needed = {values["head_file"], values["network_file"], *DOCUMENTS} - {None}
+    needed = {values["network_file"], *DOCUMENTS, *head_files(values)} - {None}
     needed |= {NETWORK_NUMBERS} if converted else set()
-    needed |= class_files(values)
     if missing := sorted(needed - set(files)):
         raise altered(folder, f"{MANIFEST} has no hash of {', '.join(missing)}")
     if not (spec.untrained or converted) and (

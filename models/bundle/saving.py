@@ -6,18 +6,18 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from features.cache.contents import Features, software_versions
 from features.embedding.extractor import converted_files
 from features.embedding.specification import ExtractorSpec
-from features.networks.registry import file_sha256
-from models.bundle.classes import dump_classes
+from features.networks.weights import file_sha256
+from models.bundle.classes import dump_heads
 from models.bundle.fusion import dump_fusion
 from models.bundle.gallery import GALLERY, write_gallery
 from models.bundle.loading import Bundle, load_bundle
@@ -31,17 +31,46 @@ from models.bundle.manifest import (
     seal,
 )
 from models.bundle.staging import require_free, swap
-from models.evaluation.values import Evaluation
-from models.heads import base as heads
-from models.heads.files import dump_head
 from models.results_cache import Kept
 from models.training.results import Comparison
 
-__all__ = ["Render", "find_weights", "require_free", "save_bundle"]
+__all__ = ["BundleOptions", "Render", "find_weights", "require_free", "save_bundle"]
 
 Render = Callable[[str, Mapping[str, Mapping[str, str]]], Mapping[str, str]]
 
 _PROBES = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class BundleOptions:
+    """What goes into a bundle, and where what it needs is found.
+
+    Parameters
+    ----------
+    weights : str or Path, optional
+        As for `find_weights`.
+    overwrite : bool
+        Whether a bundle in the folder may be replaced.
+    thumbnails : bool
+        Whether the gallery keeps small pictures of the training images, and the report shows those
+        of misjudged images.
+    gallery : bool
+        Whether to keep the training images' embeddings, by which similar cases are found and unlike
+        images are known.
+    reuse : bool
+        Whether what depends on the embeddings alone (what is like what, and the report's map) is
+        taken from the user's cache folder, and kept there.
+    """
+
+    weights: str | Path | None = None
+    overwrite: bool = False
+    thumbnails: bool = True
+    gallery: bool = True
+    reuse: bool = False
+
+    def kept(self) -> Kept | None:
+        """Give the user's cache folder, if it may be used."""
+        return Kept() if self.reuse else None
 
 
 def find_weights(features: Features, weights: str | Path | None = None) -> Path | None:
@@ -87,12 +116,7 @@ def save_bundle(
     comparison: Comparison,
     features: Features,
     render: Render,
-    *,
-    weights: str | Path | None = None,
-    overwrite: bool = False,
-    thumbnails: bool = True,
-    gallery: bool = True,
-    kept: Kept | None = None,
+    options: BundleOptions | None = None,
 ) -> Bundle:
     """Write the chosen head with all that is needed to serve and to judge it.
 
@@ -108,17 +132,8 @@ def save_bundle(
     render : callable
         Writes what a person reads: takes the time of making and the versions of the software, gives
         the text of ``"report.html"`` and of ``"MODEL_CARD.md"``.
-    weights : str or Path, optional
-        As for `find_weights`.
-    overwrite : bool
-        Whether a bundle in `folder` may be replaced.
-    thumbnails : bool
-        Whether the gallery keeps small pictures of the training images.
-    gallery : bool
-        Whether to keep the training images' embeddings, by which similar cases are found and unlike
-        images are known.
-    kept : Kept, optional
-        Where to find what depends on the embeddings alone (what is like what), and to keep it.
+    options : BundleOptions, optional
+        Those with their defaults, if not given.
 
     Returns
     -------
@@ -131,8 +146,9 @@ def save_bundle(
         If the folder is taken, the weights can't be found, the disk is full, or the head that is
         read back gives other scores.
     """
-    require_free(folder, overwrite=overwrite)
-    network = find_weights(features, weights)
+    options = options or BundleOptions()
+    require_free(folder, overwrite=options.overwrite)
+    network = find_weights(features, options.weights)
     # A link is followed, so that what it points to is replaced rather than the link.
     target = Path(folder).resolve()
     try:
@@ -142,18 +158,18 @@ def save_bundle(
         ) as aside:
             staged = Path(aside) / target.name
             staged.mkdir()
-            if gallery and (train := comparison.images.get("train")) is not None:
+            if options.gallery and (train := comparison.images.get("train")) is not None:
                 write_gallery(
                     staged / GALLERY,
                     features,
                     train,
-                    thumbnails=thumbnails,
+                    thumbnails=options.thumbnails,
                     seed=comparison.seed,
-                    kept=kept,
+                    kept=options.kept(),
                 )
             _write(staged, comparison, features, network, render)
             _require_same_scores(staged, comparison, features)
-            require_free(folder, overwrite=overwrite)
+            require_free(folder, overwrite=options.overwrite)
             swap(staged, target, Path(aside) / "replaced")
     except OSError as error:
         raise BundleRefused(
@@ -172,7 +188,7 @@ def _write(
 ) -> None:
     created = datetime.now(timezone.utc).isoformat(timespec="seconds")
     versions = {"features": features.software, "heads": software_versions()}
-    head_file = dump_head(comparison.best.estimator, folder)
+    heads = dump_heads(comparison, folder)
     network_file = None if network is None else _copy_network(network, features.spec, folder)
     figures = comparison.as_dict()
     (folder / "comparison.json").write_text(_json(figures), encoding="utf-8")
@@ -189,15 +205,13 @@ def _write(
         "positive": comparison.labels[1],
         "head": comparison.chosen,
         "head_title": comparison.best.title,
-        "head_file": head_file,
+        "head_file": heads.pop("head_file"),
         "settings": comparison.best.settings,
-        "threshold": comparison.best.threshold,
-        "threshold_rule": comparison.best.threshold_rule,
-        "zone": comparison.best.zone.as_dict(),
-        "calibration": comparison.best.calibration.as_dict(),
-        **dump_classes(comparison, folder),
+        **comparison.best.decision.terms(),
+        "calibration": comparison.best.decision.calibration.as_dict(),
+        **heads,
         **dump_fusion(comparison),
-        "metrics": {split: _metrics(found) for split, found in comparison.best.evaluations.items()},
+        "metrics": comparison.best.metrics(),
         "counts": comparison.counts,
         "folds": comparison.folds,
         "seed": comparison.seed,
@@ -228,27 +242,14 @@ def _json(values: Any) -> str:
     return json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def _metrics(evaluation: Evaluation) -> dict[str, Any]:
-    return {name: value for name, value in evaluation.as_dict().items() if name != "roc"}
-
-
 def _require_same_scores(folder: Path, comparison: Comparison, features: Features) -> None:
     probes = features.spec.combine(features.embeddings[:_PROBES])
-    before = heads.score(comparison.best.estimator, probes)
-    again = load_bundle(folder)
-    same = np.allclose(before, again.score(probes), rtol=1e-5, atol=1e-6)
-    if not (same and _same_classes(comparison, again, probes)):
+    pairs = zip(comparison.served.heads, load_bundle(folder).classes.heads, strict=True)
+    if not all(
+        np.allclose(before.score(probes), again.score(probes), rtol=1e-5, atol=1e-6)
+        for before, again in pairs
+    ):
         raise BundleRefused(
             f"the {comparison.best.title} head gives other scores after it was written and read "
             "back: report this with the versions of scikit-learn, skops and xgboost"
         )
-
-
-def _same_classes(comparison: Comparison, bundle: Bundle, probes: npt.NDArray[Any]) -> bool:
-    """Say whether a bundle gives the classes of embeddings as the comparison does."""
-    if comparison.classes is None or bundle.classes is None:
-        return comparison.classes is None and bundle.classes is None
-    positive = bundle.probability(probes)
-    before = comparison.classes.served.probabilities(probes, positive)
-    after = bundle.classes.probabilities(probes, positive)
-    return np.allclose(before, after, rtol=1e-5, atol=1e-6)

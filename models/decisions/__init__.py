@@ -1,8 +1,8 @@
 """From scores to decisions: calibration, operating threshold, zone of uncertainty.
 
-calibration: METHODS, calibrate, fit_platt
+calibration: METHODS, fit_platt
 calibrators: Calibration, Platt
+decision: Call, Decision, cross_fitted, fit_decision
 newton: logistic_fit
-thresholds: Probability, TargetSensitivity, ThresholdRule, Zone, cross_fitted, read_rule,
-    uncertain_zone
+thresholds: TargetSensitivity, ThresholdRule, Zone, read_rule
 """

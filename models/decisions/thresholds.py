@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,7 +11,6 @@ import numpy.typing as npt
 from scipy.special import betaincinv
 
 from features.errors import LesionError
-from models.decisions.calibration import calibrate
 
 __all__ = [
     "LeastCost",
@@ -21,7 +20,6 @@ __all__ = [
     "ThresholdRule",
     "Youden",
     "Zone",
-    "cross_fitted",
     "read_rule",
     "sensitivity_bound",
     "uncertain_zone",
@@ -347,46 +345,3 @@ def uncertain_zone(
         threshold,
     ]
     return Zone(min(edges), max(edges), alpha)
-
-
-def cross_fitted(
-    labels: npt.NDArray[Any],
-    scores: Floats,
-    tests: Sequence[npt.NDArray[np.intp]],
-    rule: ThresholdRule,
-    method: str = "platt",
-) -> tuple[Floats, npt.NDArray[np.bool_]]:
-    """Calibrate and decide for each fold with what the other folds' scores say.
-
-    Parameters
-    ----------
-    labels : ndarray of int, shape (n,)
-    scores : ndarray, shape (n,)
-        Out-of-fold.
-    tests : sequence of ndarray of int
-        The images of each fold.
-    rule : callable
-    method : str
-        Of calibration; ``"auto"`` is chosen anew for every fold.
-
-    Returns
-    -------
-    probabilities : ndarray of float, shape (n,)
-    suspicious : ndarray of bool, shape (n,)
-        Neither saw the label of the image it is for.
-    """
-    probabilities, suspicious = np.empty(len(scores)), np.empty(len(scores), bool)
-    for held, test in enumerate(tests):
-        kept = [fold for place, fold in enumerate(tests) if place != held]
-        others = np.sort(np.concatenate(kept))
-        calibration, _ = calibrate(
-            labels[others],
-            scores[others],
-            [np.searchsorted(others, np.sort(fold)) for fold in kept],
-            # With a single fold left there is nothing to choose by.
-            "platt" if method == "auto" and len(kept) < 2 else method,
-        )
-        threshold = rule(labels[others], calibration.apply(scores[others]))
-        probabilities[test] = calibration.apply(scores[test])
-        suspicious[test] = probabilities[test] >= threshold.value
-    return probabilities, suspicious

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import binomtest
 
+from features.numbers import decimal, p_value, signed
 from models.evaluation.roc import compare_auc
 from models.evaluation.values import Evaluation, Interval
 
@@ -157,16 +158,13 @@ def sentence(test: PairedTest) -> str:
         auc = Interval(-auc.value, -auc.high, -auc.low)
     where = "cross-validated " if test.split == "cross-validation" else ""
     figures = (
-        f"{where}ROC AUCs differ by {auc.value:+.3f} (95 % interval {auc.low:+.3f} to "
-        f"{auc.high:+.3f}, paired DeLong, {_p(test.p_holm)} after Holm's correction)"
+        f"{where}ROC AUCs differ by {signed(auc.value)} (95 % interval {signed(auc.low)} to "
+        f"{signed(auc.high)}, paired DeLong, {p_value(test.p_holm, named=True)} after Holm's "
+        "correction)"
     )
     if test.told_apart:
         return f"{first} ranks these images better than {second}: their {figures}."
     return f"{first} and {second} can't be told apart by these data: their {figures}."
-
-
-def _p(value: float) -> str:
-    return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
 
 
 def as_rows(tests: Sequence[PairedTest]) -> list[tuple[str, ...]]:
@@ -179,10 +177,10 @@ def as_rows(tests: Sequence[PairedTest]) -> list[tuple[str, ...]]:
         rows.append(
             (
                 f"{test.first} - {test.second}",
-                f"{auc.value:+.3f} ({auc.low:+.3f} to {auc.high:+.3f})",
-                f"{test.p_holm:.3f}",
-                f"{test.mcnemar_holm['sensitivity']:.3f}",
-                f"{test.mcnemar_holm['specificity']:.3f}",
+                f"{signed(auc.value)} ({signed(auc.low)} to {signed(auc.high)})",
+                decimal(test.p_holm),
+                decimal(test.mcnemar_holm["sensitivity"]),
+                decimal(test.mcnemar_holm["specificity"]),
                 "different" if test.told_apart else "can't be told apart",
             )
         )

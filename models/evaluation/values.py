@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import precision_recall_curve, roc_curve
 
+from features.numbers import interval
+
 __all__ = ["Evaluation", "Interval", "OperatingPoint", "number", "or_none"]
 
 Floats = npt.NDArray[np.float64]
@@ -34,7 +36,7 @@ class Interval:
         return {name: number(value) for name, value in vars(self).items()}
 
     def __str__(self) -> str:
-        return f"{self.value:.3f} ({self.low:.3f}-{self.high:.3f})"
+        return interval(self.value, self.low, self.high)
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,32 @@
-"""The classifiers that sit on the embeddings.
+"""The classifiers that sit on the embeddings: `HEADS` lists them, each is one module.
 
-base: HEADS, Head, Settings, fit, score, worthwhile_threads
+base: Head, Settings, first_line, score, worthwhile_threads
 classes: ClassHead, ClassHeads, share_out
 ensemble: ENSEMBLE, Ensemble, MEMBERS, TITLE, average
 files: HEAD_FILES, HeadFileError, dump_head, load_head
-fold: Fold, Rows, whole
-nystroem: NYSTROEM
-refitting: prepare, refit
-searches: search_of
-streaming: search_in_blocks, streams
-Within the room: blockwise, boosting, eigen, kernel_machine, streaming_trees
+fold: Fold, Numbers, whole
+logistic: LOGISTIC_REGRESSION, make_logistic
+svm: SVM
+trees: XGBOOST
+Within the room: blockwise, boosting, nystroem
 """
+
+from __future__ import annotations
+
+from typing import Final
+
+from models.heads.base import Head
+from models.heads.logistic import LOGISTIC_REGRESSION
+from models.heads.svm import SVM
+from models.heads.trees import XGBOOST
+
+__all__ = ["HEADS"]
+
+HEADS: Final[dict[str, Head]] = {
+    head.name: head
+    for head in (
+        LOGISTIC_REGRESSION,
+        SVM,
+        XGBOOST,
+    )
+}

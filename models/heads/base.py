@@ -1,49 +1,105 @@
-"""The heads: what sits on the embeddings, as estimators that can be saved and served.
+"""What a head is: settings worth trying, and how they are searched, fitted and kept.
 
-A fitted head is a plain scikit-learn pipeline or an `xgboost.XGBClassifier`. How candidates are
-searched quickly is the business of `models.training.tuning`.
+A `Head` as it stands takes any classifier: it fits all candidates one by one, in memory, and keeps
+what it fitted in skops' format. What knows a better way is a class of its own in its own module;
+`models.heads.HEADS` lists them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import logit
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import StandardScaler
-from sklearn.svm import SVC
-from xgboost import XGBClassifier
+from threadpoolctl import threadpool_limits
 
 from features.cache.rows import Rows
-from models.heads.boosting import ColumnParts, Parts, boost
+from features.errors import LesionError
+from models.heads.fold import Blocks, Fold, in_blocks
 
-__all__ = ["BINS", "HEADS", "Head", "Settings", "fit", "fit_trees", "score", "worthwhile_threads"]
+__all__ = [
+    "Candidates",
+    "CannotStream",
+    "Floats",
+    "Format",
+    "Head",
+    "HeadFileError",
+    "LabelSets",
+    "Labels",
+    "Settings",
+    "first_line",
+    "require_readable",
+    "score",
+    "worthwhile_threads",
+]
 
 Settings = dict[str, Any]
 Floats = npt.NDArray[np.float64]
+Labels = npt.NDArray[Any]
+LabelSets = Sequence[Labels]
+Candidates = Sequence[Settings]
 
-# Of each column, for boosted trees.
-BINS: Final = 64
 # Probabilities come as float32; nearer to 0 or 1 than this their logit is rounding.
-_FLOAT32_EDGE = 1e-7
-
+_FLOAT32_EDGE: Final = 1e-7
 # With less to do, threads mostly wait for each other, and on a busy machine for long.
-_ENTRIES_PER_THREAD = 10_000_000
+_ENTRIES_PER_THREAD: Final = 10_000_000
+# What libraries raise on a file that is not what they wrote, besides their own errors.
+_DAMAGE: Final = (
+    zipfile.BadZipFile,
+    ImportError,
+    LookupError,
+    AttributeError,
+    TypeError,
+    ValueError,
+    EOFError,
+    RecursionError,
+    MemoryError,
+)
+
+
+class CannotStream(LesionError):
+    """A head that needs all embeddings at once, where they are too many for that."""
+
+
+class HeadFileError(LesionError):
+    """A head's file that holds anything but a head."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """How fitted heads of one kind are kept in a file that holds numbers only and can't run code.
+
+    Parameters
+    ----------
+    suffix : str
+        Of the file.
+    holds : callable
+        Tells whether an estimator is of the kind.
+    dump : callable
+        Gives the file's content; raises `HeadFileError` if `load` wouldn't take it.
+    load : callable
+        Gives the estimator; raises `HeadFileError` if the content is damaged, or anything else.
+    """
+
+    suffix: str
+    holds: Callable[[Any], bool]
+    dump: Callable[[Any], bytes]
+    load: Callable[[bytes], Any]
 
 
 @dataclass(frozen=True)
 class Head:
-    """A kind of classifier and the settings worth trying.
+    """A kind of classifier, and the settings worth trying.
 
     Parameters
     ----------
     name : str
-        Key in `HEADS`.
+        Key in `models.heads.HEADS`, or a dotted path.
     title : str
         The name that a person reads.
     candidates : callable
@@ -54,6 +110,13 @@ class Head:
         Whether a bundle can hold it.
     reusable : bool
         Whether the same settings and versions will always mean the same estimator.
+    note : str
+        What a reader of its figures must know.
+    parts : tuple of str
+        The scikit-learn classes that it is made of, by where they are defined: a file may hold
+        those.
+    format : Format, optional
+        Of its file; skops' by default.
     """
 
     name: str
@@ -62,61 +125,184 @@ class Head:
     make: Callable[[Settings, int], Any]
     storable: bool = True
     reusable: bool = True
+    note: str = ""
+    parts: tuple[str, ...] = ()
+    format: Format | None = None
 
+    def objection(self, settings: Settings) -> str:
+        """Say what is wrong with settings of the right names and types, all above 0; or nothing."""
+        return ""
 
-def fit(
-    head: Head,
-    settings: Settings,
-    X: npt.NDArray[Any],
-    y: npt.NDArray[Any],
-    *,
-    seed: int,
-    jobs: int,
-) -> Any:
-    """Fit a head with known settings.
+    def suited_to(self, X: npt.NDArray[Any] | Rows) -> Head:
+        """Give the head that takes so many embeddings: itself, or what comes near to it."""
+        return self
 
-    Parameters
-    ----------
-    head : Head
-    settings : dict
-        As one of ``head.candidates(d)``.
-    X : ndarray, shape (n, d)
-        Embeddings.
-    y : ndarray, shape (n,)
-        1 for the positive class, 0 for the rest.
-    seed : int
-    jobs : int
-        Threads at most, where the estimator has them.
+    def by_blocks(self, X: npt.NDArray[Any] | Rows) -> bool:
+        """Tell whether it is fitted by blocks: because the embeddings come so, or always."""
+        return isinstance(X, Rows)
 
-    Returns
-    -------
-    estimator
-        Fitted; see `score`.
+    def fit(
+        self, settings: Settings, X: npt.NDArray[Any], y: Labels, *, seed: int, jobs: int
+    ) -> Any:
+        """Fit with known settings.
 
-    Examples
-    --------
-    >>> import numpy as np
-    >>> X, y = np.array([[0.0], [1.0], [2.0], [3.0]]), np.array([0, 0, 1, 1])
-    >>> estimator = fit(HEADS["logistic_regression"], {"C": 1.0}, X, y, seed=0, jobs=1)
-    >>> score(estimator, X).round(2)
-    array([-1.27, -0.42,  0.42,  1.27])
-    """
-    if head.make is _xgboost:
-        jobs = min(jobs, worthwhile_threads(X))
-        parts = ColumnParts(X, settings["colsample_bytree"], bins=BINS, seed=seed, jobs=jobs)
-        return fit_trees(head, settings, parts, y, seed=seed, jobs=jobs)
-    return head.make(settings, seed).fit(np.asarray(X, np.float64), y)
+        Parameters
+        ----------
+        settings : dict
+            As one of ``candidates(d)``.
+        X : ndarray, shape (n, d)
+            Embeddings.
+        y : ndarray of int, shape (n,)
+            1 for the positive class, 0 for the rest.
+        seed : int
+        jobs : int
+            Threads at most, where the estimator has them.
 
+        Returns
+        -------
+        estimator
+            Fitted; see `score`.
 
-def fit_trees(
-    head: Head, settings: Settings, parts: Parts, y: npt.NDArray[Any], *, seed: int, jobs: int
-) -> XGBClassifier:
-    """Fit XGBoost as `fit` does, on embeddings that are binned already."""
-    estimator: XGBClassifier = head.make(settings, seed)
-    parameters, trees = estimator.get_xgb_params(), settings["n_estimators"]
-    booster = boost(parts, y, parameters, trees, jobs=jobs)
-    estimator.load_model(booster.save_raw("json"))
-    return estimator
+        Examples
+        --------
+        >>> from models.heads import HEADS
+        >>> X, y = np.array([[0.0], [1.0], [2.0], [3.0]]), np.array([0, 0, 1, 1])
+        >>> estimator = HEADS["logistic_regression"].fit({"C": 1.0}, X, y, seed=0, jobs=1)
+        >>> score(estimator, X).round(2)
+        array([-1.27, -0.42,  0.42,  1.27])
+        """
+        return self.make(settings, seed).fit(np.asarray(X, np.float64), y)
+
+    def search(
+        self, fold: Fold, ys: LabelSets, candidates: Candidates, *, seed: int, jobs: int
+    ) -> Floats:
+        """Try candidates on one fold.
+
+        Parameters
+        ----------
+        fold : Fold
+        ys : sequence of ndarray of int, shape (n,)
+            Sets of labels for the same rows: 1 for a positive class, 0 for the rest.
+        candidates : sequence of dict
+        seed : int
+        jobs : int
+            Threads.
+
+        Returns
+        -------
+        ndarray, shape (len(ys), len(candidates), n_test)
+            Scores of the part to judge by.
+        """
+        train, test = fold.X[fold.train], fold.X[fold.test]
+        return np.array(
+            [
+                [
+                    score(self.fit(settings, train, y[fold.train], seed=seed, jobs=jobs), test)
+                    for settings in candidates
+                ]
+                for y in ys
+            ]
+        )
+
+    def search_in_blocks(
+        self, folds: Sequence[Fold], ys: LabelSets, candidates: Candidates, *, seed: int, jobs: int
+    ) -> Floats:
+        """Try candidates on all folds, by blocks.
+
+        Parameters
+        ----------
+        folds : sequence of Fold
+            All of the same `Rows`, or the same array.
+        ys, candidates, seed, jobs
+            As for `search`.
+
+        Returns
+        -------
+        ndarray, shape (len(ys), len(candidates), n)
+            Scores of every row by what was fitted on the folds without it.
+
+        Raises
+        ------
+        CannotStream
+            If the head can't be fitted so.
+        """
+        with in_blocks(folds[0].X, seed, jobs) as blocks:
+            return self._search_blocks(blocks, folds, ys, candidates)
+
+    def prepare(self, data: Fold, candidates: Candidates, *, seed: int, jobs: int) -> None:
+        """Do beforehand what `refit` needs whichever of the candidates will be chosen.
+
+        Parameters
+        ----------
+        data : Fold
+            Keeps it, unless it is large.
+        candidates, seed, jobs
+            As for `search`.
+        """
+        if not self.by_blocks(data.X) and data.small:
+            self._prepare(data, candidates, seed=seed, jobs=jobs)
+
+    def refit(
+        self,
+        settings: Settings,
+        data: Fold,
+        y: Labels,
+        *,
+        seed: int,
+        jobs: int,
+        limited: bool = False,
+    ) -> Any:
+        """Fit with known settings on all rows.
+
+        Parameters
+        ----------
+        settings : dict
+        data : Fold
+            All rows, as `models.heads.fold.whole` gives them; other labels and heads share it.
+        y, seed, jobs
+            As for `fit`.
+        limited : bool
+            Whether the linear algebra keeps to so many threads already, as it does in
+            `models.training.tuning.workers`.
+
+        Returns
+        -------
+        estimator
+            It scores as what `fit` gives, and is found sooner from what the fold knows.
+
+        Raises
+        ------
+        CannotStream
+            As for `search_in_blocks`.
+        """
+        if self.by_blocks(data.X):
+            with in_blocks(data.X, seed, jobs) as blocks:
+                return self._refit_blocks(blocks, settings, y)
+        # Threads that wait for each other at every step cost more than they bring, unless it is
+        # much.
+        jobs = min(jobs, worthwhile_threads(data.X))
+        with contextlib.nullcontext() if limited else threadpool_limits(limits=jobs):
+            return self._refit(settings, data, y, seed=seed, jobs=jobs)
+
+    def _prepare(self, data: Fold, candidates: Candidates, *, seed: int, jobs: int) -> None:
+        """Prepare nothing."""
+
+    def _refit(self, settings: Settings, data: Fold, y: Labels, *, seed: int, jobs: int) -> Any:
+        return self.fit(settings, data.X, y, seed=seed, jobs=jobs)
+
+    def _search_blocks(
+        self, blocks: Blocks, folds: Sequence[Fold], ys: LabelSets, candidates: Candidates
+    ) -> Floats:
+        raise self._needs_memory()
+
+    def _refit_blocks(self, blocks: Blocks, settings: Settings, y: Labels) -> Any:
+        raise self._needs_memory()
+
+    def _needs_memory(self) -> CannotStream:
+        return CannotStream(
+            f"{self.title} needs all embeddings in memory at once, and there is too little of it: "
+            "leave that head out with --heads, or allow more with --memory"
+        )
 
 
 def worthwhile_threads(X: npt.NDArray[Any]) -> int:
@@ -145,77 +331,32 @@ def score(estimator: Any, X: npt.ArrayLike | Rows) -> Floats:
     embeddings = np.asarray(X, np.float64)
     if hasattr(estimator, "decision_function"):
         return np.asarray(estimator.decision_function(embeddings), np.float64)
-    return to_logit(estimator.predict_proba(embeddings)[:, 1])
+    probabilities = np.asarray(estimator.predict_proba(embeddings)[:, 1], np.float64)
+    # Finite also at 0 and 1.
+    return np.asarray(logit(np.clip(probabilities, _FLOAT32_EDGE, 1 - _FLOAT32_EDGE)), np.float64)
 
 
-def to_logit(probabilities: npt.ArrayLike) -> Floats:
-    """Turn probabilities into log odds, finite also at 0 and 1."""
-    inside = np.clip(np.asarray(probabilities, np.float64), _FLOAT32_EDGE, 1 - _FLOAT32_EDGE)
-    return np.asarray(logit(inside), np.float64)
+@contextlib.contextmanager
+def require_readable(*errors: type[Exception]) -> Iterator[None]:
+    """Refuse a head's file where reading it fails.
+
+    Parameters
+    ----------
+    *errors : type
+        What the library that reads it raises, besides Python's own.
+
+    Raises
+    ------
+    HeadFileError
+        With the reason.
+    """
+    expected: tuple[type[Exception], ...] = (*_DAMAGE, *errors)
+    try:
+        yield
+    except expected as error:
+        raise HeadFileError(f"it can't be read ({first_line(error)})") from error
 
 
-def _logistic_regression(settings: Settings, seed: int) -> Pipeline:
-    model = LogisticRegression(C=settings["C"], max_iter=5000, random_state=seed)
-    return Pipeline([("scale", StandardScaler()), ("classify", model)])
-
-
-def _svm(settings: Settings, seed: int) -> Pipeline:
-    model = SVC(
-        C=settings["C"],
-        gamma=settings["gamma"],
-        class_weight="balanced",
-        cache_size=500,
-        random_state=seed,
-    )
-    return Pipeline([("scale", StandardScaler()), ("classify", model)])
-
-
-def _xgboost(settings: Settings, seed: int) -> XGBClassifier:
-    return XGBClassifier(
-        objective="binary:logistic",
-        tree_method="hist",
-        max_bin=BINS,
-        n_estimators=settings["n_estimators"],
-        learning_rate=settings["learning_rate"],
-        max_depth=settings["max_depth"],
-        colsample_bytree=settings["colsample_bytree"],
-        random_state=seed,
-    )
-
-
-def _logistic_regression_candidates(_: int) -> list[Settings]:
-    return [{"C": 10.0**power} for power in (-5, -4, -3.5, -3, -2, -1, 0)]
-
-
-def _svm_candidates(d: int) -> list[Settings]:
-    scales, strengths = (0.0625, 0.125, 0.25, 0.5), (0.3, 1.0, 3.0, 10.0)
-    return [{"C": C, "gamma": scale / d} for scale in scales for C in strengths]
-
-
-def _xgboost_candidates(d: int) -> list[Settings]:
-    columns = max(0.01, min(1.0, 60 / d))
-    return [
-        {
-            "max_depth": depth,
-            "learning_rate": 0.05,
-            "colsample_bytree": columns,
-            "n_estimators": trees,
-        }
-        for depth in (2, 3)
-        for trees in (100, 200)
-    ]
-
-
-HEADS: dict[str, Head] = {
-    head.name: head
-    for head in (
-        Head(
-            "logistic_regression",
-            "Logistic regression",
-            _logistic_regression_candidates,
-            _logistic_regression,
-        ),
-        Head("svm", "SVM (RBF)", _svm_candidates, _svm),
-        Head("xgboost", "XGBoost", _xgboost_candidates, _xgboost),
-    )
-}
+def first_line(error: BaseException) -> str:
+    """Give what an error says, or its name where it says nothing, cut to 200 characters."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

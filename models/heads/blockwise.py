@@ -17,10 +17,19 @@ import numpy.typing as npt
 from scipy.linalg import eigh
 from scipy.optimize import minimize
 from scipy.special import expit, logit
+from sklearn.preprocessing import StandardScaler
 
 from features.cache.rows import Rows
 
-__all__ = ["Fit", "Moments", "Task", "fit_together", "moments_of"]
+__all__ = [
+    "Fit",
+    "Moments",
+    "Task",
+    "fit_together",
+    "moments_of",
+    "scaler_of",
+    "scores_of",
+]
 
 Floats = npt.NDArray[np.float64]
 Singles = npt.NDArray[np.float32]
@@ -119,6 +128,15 @@ def moments_of(rows: Rows, masks: Sequence[Mask]) -> list[Moments]:
         variance[variance <= (_ROUNDING * mean) ** 2] = 0
         found.append(Moments(n, mean, variance, np.where(variance > 0, np.sqrt(variance), 1.0)))
     return found
+
+
+def scaler_of(moments: Moments) -> StandardScaler:
+    """Give the fitted scaler that has these moments."""
+    scaler = StandardScaler()
+    scaler.mean_, scaler.var_, scaler.scale_ = moments.mean, moments.variance, moments.scale
+    scaler.n_samples_seen_ = np.int64(moments.n)
+    scaler.n_features_in_ = len(moments.mean)
+    return scaler
 
 
 @dataclass(frozen=True)
@@ -245,6 +263,14 @@ def fit_together(
         b += float(w @ ((known[task.split].mean - basis.centre) / basis.scale))
         fits.append(Fit(units[task.split] * w, b))
     return fits
+
+
+def scores_of(rows: Rows, fits: Sequence[Fit]) -> Floats:
+    """Give the scores of all rows by all fits, shape (fits, n)."""
+    weights = np.stack([fit.weights for fit in fits], axis=1).astype(np.float32)
+    intercepts = np.array([fit.intercept for fit in fits])
+    found: Floats = np.concatenate([block @ weights + intercepts for block in rows.blocks()]).T
+    return found
 
 
 def _class_weights(shares: Sequence[float], balanced: bool) -> list[tuple[float, float]]:

@@ -54,7 +54,7 @@ class ClassHead:
     ----------
     label : str
     estimator : object
-        Fitted; use `models.heads.base.score` on it.
+        Fitted.
     calibration : Calibration
     """
 
@@ -62,27 +62,58 @@ class ClassHead:
     estimator: Any
     calibration: Calibration
 
+    def score(self, X: npt.ArrayLike) -> Floats:
+        """Give the scores of embeddings (n, d), shape (n,); higher is more likely of the class."""
+        return score(self.estimator, np.asarray(X, np.float32))
+
 
 @dataclass(frozen=True)
 class ClassHeads:
-    """What turns embeddings and the probability of the positive class into those of all classes.
+    """A head for each class that is told from the rest; with two classes, for the positive alone.
 
     Parameters
     ----------
-    labels : tuple of str
-        The positive class first.
+    heads : tuple of ClassHead
+        That of the positive class first.
     shares : tuple of float
-        Of the classes among the training images; they sum to 1.
-    others : tuple of ClassHead
-        Of all classes but the positive one, in the same order.
+        Of the classes among the training images, in the same order; they sum to 1. Empty with two
+        classes.
+
+    Raises
+    ------
+    ValueError
+        If they don't belong together.
     """
 
-    labels: tuple[str, ...]
-    shares: tuple[float, ...]
-    others: tuple[ClassHead, ...]
+    heads: tuple[ClassHead, ...]
+    shares: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        count = len(self.heads)
+        if not all(type(label) is str and label for label in self.labels):
+            raise ValueError(f"got classes {self.labels!r}, expected names")
+        if len(set(self.labels)) < count or count == 2:
+            raise ValueError(
+                f"got classes {self.labels!r}, expected one, or three and more that differ"
+            )
+        if len(self.shares) != (count if count > 1 else 0):
+            raise ValueError(f"got {len(self.shares)} shares of {count} classes")
+        sound = all(0 < share < 1 for share in self.shares) and abs(sum(self.shares) - 1) < 1e-6
+        if self.shares and not sound:
+            raise ValueError("the shares of the classes don't sum to 1")
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the classes, the positive one first."""
+        return tuple(head.label for head in self.heads)
+
+    @property
+    def several(self) -> bool:
+        """Whether they tell which class, not only whether it is the positive one."""
+        return len(self.heads) > 1
 
     def probabilities(self, X: npt.ArrayLike, positive: npt.ArrayLike) -> Floats:
-        """Give the probabilities of all classes.
+        """Give the probabilities of the classes.
 
         Parameters
         ----------
@@ -94,16 +125,19 @@ class ClassHeads:
         Returns
         -------
         ndarray, shape (n, k)
-            In the order of `labels`; every row sums to 1.
+            In the order of `labels`; every row sums to 1 where there are several.
         """
-        embeddings = np.asarray(X, np.float32)
-        columns = [
-            head.calibration.apply(score(head.estimator, embeddings)) for head in self.others
-        ]
-        return share_out(positive, np.stack(columns, axis=1))
+        columns = [head.calibration.apply(head.score(X)) for head in self.heads[1:]]
+        none = np.empty((len(np.asarray(positive)), 0))
+        return share_out(positive, np.column_stack([none, *columns]))
 
-    def ranked(self, X: npt.ArrayLike, positive: npt.ArrayLike) -> list[dict[str, float]]:
-        """Give the same by name, the most likely class of each image first."""
+    def ranked(self, X: npt.ArrayLike, positive: npt.ArrayLike) -> list[dict[str, float] | None]:
+        """Give the same by name, the most likely class of each image first; None with two classes.
+
+        As `probabilities` takes them.
+        """
+        if not self.several:
+            return [None] * len(np.asarray(positive))
         return [
             {self.labels[place]: float(row[place]) for place in np.argsort(-row, kind="stable")}
             for row in self.probabilities(X, positive)

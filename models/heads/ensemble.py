@@ -13,7 +13,6 @@ import math
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -130,30 +129,26 @@ def _mean(scores: Mapping[str, Floats], scales: Mapping[str, Scale]) -> Floats:
     return np.asarray(np.mean(standardised, axis=0), np.float64)
 
 
-def pack(ensemble: Ensemble, dump: Callable[[Any, Path], str], folder: Path) -> bytes:
+def pack(ensemble: Ensemble, dump: Callable[[Any], tuple[str, bytes]]) -> bytes:
     """Put an ensemble into one file's content, the same for the same ensemble.
 
     Parameters
     ----------
     ensemble : Ensemble
     dump : callable
-        Writes a member into a folder and gives the file's name.
-    folder : Path
-        An empty folder to work in.
+        Gives a member's file name and content.
 
     Returns
     -------
     bytes
-        An uncompressed ZIP archive: a table of the members, and each as `dump` wrote it.
+        An uncompressed ZIP archive: a table of the members, and each as `dump` gave it.
     """
     about, contents = [], []
     for number, (name, member) in enumerate(ensemble.members.items()):
-        place = folder / str(number)
-        place.mkdir()
-        file = dump(member, place)
+        file, data = dump(member)
         scale = ensemble.scales[name]
         about.append({"name": name, "file": file, "centre": scale.centre, "width": scale.width})
-        contents.append((f"{number}/{file}", (place / file).read_bytes()))
+        contents.append((f"{number}/{file}", data))
     written = io.BytesIO()
     with zipfile.ZipFile(written, "w", zipfile.ZIP_STORED) as archive:
         table = json.dumps(about, allow_nan=False).encode()

@@ -1,42 +1,40 @@
 """The training images split into parts to fit on and parts to judge by, and what heads share there.
 
 A fold knows embeddings only, so that several sets of labels (one per class) and all candidates of
-all heads use the same standardised columns, inner products and eigenbasis.
+all heads use the same standardised columns, inner products and eigenbasis. Embeddings that come by
+blocks share what reading them needs.
 """
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import tempfile
 import threading
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from scipy.linalg import LinAlgError, cython_lapack
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
-from models.heads.boosting import ColumnParts
-from models.heads.eigen import eigenpairs
+from features.cache.rows import Rows
+from models.machine import available
 
-__all__ = ["Eigenbasis", "Fold", "InnerProducts", "whole"]
+__all__ = ["Blocks", "Eigenbasis", "Fold", "InnerProducts", "eigenpairs", "in_blocks", "whole"]
 
 Singles = npt.NDArray[np.float32]
-
-
-Rows = npt.NDArray[np.intp]
-
-
+Numbers = npt.NDArray[np.intp]
 Kept = TypeVar("Kept")
 
-
-_KEEP_BYTES = 300 * 2**20
-
-
+_KEEP_BYTES: Final = 300 * 2**20
 # Relative to the largest eigenvalue: directions that hold the rounding of single precision only.
-_FLAT = 1e-6
-
-
-_ROUNDING = 1e-6
+_FLAT: Final = 1e-6
+_ROUNDING: Final = 1e-6
 
 
 @dataclass(frozen=True)
@@ -86,13 +84,13 @@ class Fold:
 
     Parameters
     ----------
-    X : ndarray or features.cache.rows.Rows, shape (n, d)
-        Embeddings of all training images. In blocks they are for `models.heads.streaming` alone.
+    X : ndarray or Rows, shape (n, d)
+        Embeddings of all training images; in `Rows` they are for what goes by blocks alone.
     train, test : ndarray of int
         Row numbers of the two parts.
     """
 
-    def __init__(self, X: Any, train: Rows, test: Rows) -> None:
+    def __init__(self, X: Any, train: Numbers, test: Numbers) -> None:
         self.X, self.train, self.test = X, train, test
         self._kept: dict[Hashable, Any] = {}
         self._keeping = threading.RLock()
@@ -121,11 +119,11 @@ class Fold:
             scaler = StandardScaler()
             return scaler, scaler.fit_transform(np.asarray(self.X[self.train], np.float64))
 
-        return self._keep("scaled", scale) if self.small else scale()
+        return self.shared("scaled", scale)
 
     def inner_products(self) -> InnerProducts:
         """Give the inner products, kept for the next head unless they are large."""
-        return self._keep("products", self._multiply) if self.small else self._multiply()
+        return self.shared("products", self._multiply)
 
     def eigenbasis(self) -> Eigenbasis:
         """Rotate both parts to the principal axes of the part to fit on.
@@ -133,37 +131,32 @@ class Fold:
         Kept for the next set of labels unless large. Rotating changes neither a ridge penalty nor
         what is fitted under it.
         """
-        return self._keep("basis", self._rotate) if self.small else self._rotate()
+        return self.shared("basis", self._rotate)
 
-    def column_parts(self, share: float, *, bins: int, seed: int, jobs: int) -> ColumnParts:
-        """Bin the part to fit on for boosted trees, kept for the next set of labels unless large.
+    def shared(self, name: Hashable, make: Callable[[], Kept], size: int | None = None) -> Kept:
+        """Make something once for all candidates and sets of labels, unless it is large.
 
         Parameters
         ----------
-        share, bins, seed, jobs
-            As for `models.heads.boosting.ColumnParts`.
+        name : hashable
+            Of what it is and what it was made with.
+        make : callable
+        size : int, optional
+            Bytes that it takes; by default those of the inner products.
         """
-
-        def bin_columns() -> ColumnParts:
-            return ColumnParts(self.X[self.train], share, bins=bins, seed=seed, jobs=jobs)
-
-        # XGBoost holds two bytes for a number.
-        if 2 * len(self.train) * self.X.shape[1] > _KEEP_BYTES:
-            return bin_columns()
-        return self._keep((share, bins, seed), bin_columns)
-
-    @property
-    def small(self) -> bool:
-        """Whether what is computed is kept."""
-        return 4 * len(self.train) * (len(self.train) + len(self.test)) <= _KEEP_BYTES
-
-    def _keep(self, name: Hashable, make: Callable[[], Kept]) -> Kept:
+        if not self.small if size is None else size > _KEEP_BYTES:
+            return make()
         # Not functools' way: before Python 3.12 it lets one fold work at a time.
         with self._keeping:
             if name not in self._kept:
                 self._kept[name] = make()
             found: Kept = self._kept[name]
         return found
+
+    @property
+    def small(self) -> bool:
+        """Whether what is computed is kept."""
+        return 4 * len(self.train) * (len(self.train) + len(self.test)) <= _KEEP_BYTES
 
     def _multiply(self) -> InnerProducts:
         train, test = self.standardised()
@@ -200,3 +193,109 @@ def whole(X: Any) -> Fold:
     X : ndarray, shape (n, d)
     """
     return Fold(X, np.arange(len(X)), np.arange(0))
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Embeddings that come block by block, and what all fits to them share.
+
+    Parameters
+    ----------
+    rows : Rows, shape (n, d)
+    seed, jobs : int
+    aside : Path
+        A folder for the time being.
+    """
+
+    rows: Rows
+    seed: int
+    jobs: int
+    aside: Path
+
+    @property
+    def memory(self) -> int:
+        """Bytes that one head's preparations may take."""
+        return self.rows.memory // 2 if self.rows.memory else available() // 2
+
+    def mask(self, train: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
+        """Mark the rows of these numbers."""
+        found = np.zeros(len(self.rows), bool)
+        found[train] = True
+        return found
+
+
+@contextlib.contextmanager
+def in_blocks(X: npt.NDArray[Any] | Rows, seed: int, jobs: int) -> Iterator[Blocks]:
+    """Hold back the linear algebra's threads and keep a folder as long as blocks are worked on."""
+    with threadpool_limits(limits=jobs), tempfile.TemporaryDirectory(prefix="lesion-") as aside:
+        yield Blocks(X if isinstance(X, Rows) else Rows(X), seed, jobs, Path(aside))
+
+
+def _published(name: str) -> Any:
+    capsule = cython_lapack.__pyx_capi__[name]
+    name_of = ctypes.pythonapi.PyCapsule_GetName
+    name_of.restype, name_of.argtypes = ctypes.c_char_p, [ctypes.py_object]
+    address_of = ctypes.pythonapi.PyCapsule_GetPointer
+    address_of.restype, address_of.argtypes = ctypes.c_void_p, [ctypes.py_object, ctypes.c_char_p]
+    return address_of(capsule, name_of(capsule))
+
+
+_INTEGER: Final = ctypes.POINTER(ctypes.c_int)
+# Job, triangle, order, matrix, its stride, eigenvalues, two work spaces with their lengths, status.
+_SSYEVD: Final = ctypes.CFUNCTYPE(
+    None,
+    *(ctypes.c_char_p, ctypes.c_char_p, _INTEGER, ctypes.c_void_p, _INTEGER, ctypes.c_void_p),
+    *(ctypes.c_void_p, _INTEGER, ctypes.c_void_p, _INTEGER, _INTEGER),
+)(_published("ssyevd"))
+
+
+def eigenpairs(matrix: Singles) -> tuple[Singles, Singles]:
+    """Decompose a symmetric matrix, by divide and conquer.
+
+    `scipy.linalg.eigh` keeps the interpreter's lock while LAPACK works, so that threads would wait
+    for each other, and NumPy's takes twice the time. This is the same routine of the same library,
+    called by the address that SciPy publishes for compiled code.
+
+    Parameters
+    ----------
+    matrix : ndarray of float32, shape (n, n)
+        Finite; n is at least 1. It stays as it is.
+
+    Returns
+    -------
+    eigenvalues : ndarray of float32, shape (n,)
+        Rising.
+    vectors : ndarray of float32, shape (n, n)
+        In the columns, of length 1.
+
+    Raises
+    ------
+    LinAlgError
+        If it doesn't converge.
+
+    References
+    ----------
+    LAPACK's SSYEVD: Cuppen, A divide and conquer method for the symmetric tridiagonal
+    eigenproblem, Numerische Mathematik 1981.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> eigenpairs(np.array([[2, 1], [1, 2]], np.float32))[0]
+    array([1., 3.], dtype=float32)
+    """
+    n = len(matrix)
+    vectors = np.array(matrix, np.float32, order="F")
+    eigenvalues = np.empty(n, np.float32)
+    work = np.empty(1 + 6 * n + 2 * n * n, np.float32)
+    integers = np.empty(3 + 5 * n, np.intc)
+    status = ctypes.c_int()
+    order, first, second = (ctypes.c_int(each) for each in (n, work.size, integers.size))
+    _SSYEVD(
+        *(b"V", b"L", ctypes.byref(order), vectors.ctypes.data, ctypes.byref(order)),
+        *(eigenvalues.ctypes.data, work.ctypes.data, ctypes.byref(first)),
+        *(integers.ctypes.data, ctypes.byref(second), ctypes.byref(status)),
+    )
+    if status.value:
+        raise LinAlgError(f"the eigenvalues of a {n} x {n} matrix do not converge")
+    return eigenvalues, vectors

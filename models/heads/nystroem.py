@@ -7,71 +7,92 @@ that description.
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, Final
 
 import h5py
 import numpy as np
 import numpy.typing as npt
 from scipy.linalg import eigh
-from sklearn.kernel_approximation import Nystroem
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 
 from features.cache.rows import Rows, StoredTable
-from models.heads.base import Head, Settings
-from models.heads.blockwise import Fit, Moments
+from models.heads.base import Candidates, Floats, Head, Labels, LabelSets, Settings
+from models.heads.blockwise import Moments, Task, fit_together, moments_of, scaler_of, scores_of
+from models.heads.fold import Blocks, Fold
 
-__all__ = ["NYSTROEM", "describe", "landmark_map", "machine", "scaler_of"]
+__all__ = ["NYSTROEM"]
 
 _LANDMARKS: Final = 1024
 # Beneath this, relative to the largest, an eigenvalue is the rounding of single precision.
 _FLAT: Final = 1e-6
 
 
-def scaler_of(moments: Moments) -> StandardScaler:
-    """Give the fitted scaler that has these moments."""
-    scaler = StandardScaler()
-    scaler.mean_, scaler.var_, scaler.scale_ = moments.mean, moments.variance, moments.scale
-    scaler.n_samples_seen_ = np.int64(moments.n)
-    scaler.n_features_in_ = len(moments.mean)
-    return scaler
+class _Nystroem(Head):
+    def by_blocks(self, X: npt.NDArray[Any] | Rows) -> bool:
+        """Tell that it always is."""
+        return True
+
+    def _search_blocks(
+        self, blocks: Blocks, folds: Sequence[Fold], ys: LabelSets, candidates: Candidates
+    ) -> Floats:
+        """A fold and a kernel at a time; the rows are described once for all that use both."""
+        masks = [blocks.mask(fold.train) for fold in folds]
+        found = np.empty((len(ys), len(candidates), len(blocks.rows)))
+        kernels = sorted({(each["gamma"], each["n_components"]) for each in candidates})
+        for fold, mask, moments in zip(folds, masks, moments_of(blocks.rows, masks), strict=True):
+            for gamma, count in kernels:
+                places = [
+                    place
+                    for place, each in enumerate(candidates)
+                    if (each["gamma"], each["n_components"]) == (gamma, count)
+                ]
+                landmarks = _landmarks(blocks, fold.train, moments, candidates[places[0]])
+                described = _describe(blocks, moments, landmarks)
+                tasks = [
+                    Task(0, label, candidates[place]["C"])
+                    for label in range(len(ys))
+                    for place in places
+                ]
+                fits = fit_together(
+                    described, [mask], ys, tasks, loss="squared_hinge", seed=blocks.seed
+                )
+                scores = scores_of(described.take(fold.test), fits)
+                for number, (task, row) in enumerate(zip(tasks, scores, strict=True)):
+                    found[task.y, places[number % len(places)], fold.test] = row
+        return found
+
+    def _refit_blocks(self, blocks: Blocks, settings: Settings, y: Labels) -> Any:
+        every = np.ones(len(blocks.rows), bool)
+        moments = moments_of(blocks.rows, [every])[0]
+        landmarks = _landmarks(blocks, np.arange(len(blocks.rows)), moments, settings)
+        described = _describe(blocks, moments, landmarks)
+        task = Task(0, 0, settings["C"])
+        fit = fit_together(described, [every], [y], [task], loss="squared_hinge", seed=blocks.seed)[
+            0
+        ]
+        pipeline = self.make(settings, blocks.seed)
+        pipeline.steps[:2] = [("scale", scaler_of(moments)), ("describe", landmarks)]
+        model = pipeline["classify"]
+        model.coef_, model.intercept_ = fit.weights[None, :], np.array([fit.intercept])
+        model.classes_, model.n_features_in_ = np.array([0, 1]), len(fit.weights)
+        model.n_iter_ = 0
+        return pipeline
 
 
-def landmark_map(
-    rows: Rows,
-    train: npt.NDArray[np.intp],
-    moments: Moments,
-    settings: Settings,
-    *,
-    seed: int,
-) -> Nystroem:
-    """Choose landmarks among the rows to fit on, and give the fitted map.
+def _landmarks(
+    blocks: Blocks, train: npt.NDArray[np.intp], moments: Moments, settings: Settings
+) -> Any:
+    """Choose landmarks among the rows to fit on, and give scikit-learn's fitted map.
 
-    Parameters
-    ----------
-    rows : Rows, shape (n, d)
-    train : ndarray of int
-    moments : Moments
-        Of those rows.
-    settings : dict
-        With ``gamma`` and ``n_components``.
-    seed : int
-
-    Returns
-    -------
-    Nystroem
-        Of standardised rows.
-
-    References
-    ----------
     Williams and Seeger, Using the Nyström method to speed up kernel machines, NIPS 2000.
     """
     m = min(settings["n_components"], len(train))
-    chosen = np.sort(np.random.default_rng(seed).permutation(train)[:m])
-    landmarks = (rows[chosen].astype(np.float64) - moments.mean) / moments.scale
-    found = _map(settings, seed).set_params(n_components=m).fit(landmarks)
+    chosen = np.sort(np.random.default_rng(blocks.seed).permutation(train)[:m])
+    landmarks = (blocks.rows[chosen].astype(np.float64) - moments.mean) / moments.scale
+    found = _map(settings, blocks.seed).set_params(n_components=m).fit(landmarks)
     kernel = _kernel(found.components_, found.components_, settings["gamma"])
     eigenvalues, axes = eigh(kernel, driver="evd")
     kept = eigenvalues > _FLAT * eigenvalues[-1]
@@ -80,24 +101,9 @@ def landmark_map(
     return found
 
 
-def describe(rows: Rows, moments: Moments, landmarks: Nystroem, path: Path) -> Rows:
-    """Write every row's description by its kernels with the landmarks, in half precision.
-
-    Parameters
-    ----------
-    rows : Rows, shape (n, d)
-    moments : Moments
-        Of the rows to fit on.
-    landmarks : Nystroem
-    path : Path
-        Of a file, which is overwritten.
-
-    Returns
-    -------
-    Rows, shape (n, number of landmarks)
-        From that file.
-    """
-    gamma = landmarks.gamma
+def _describe(blocks: Blocks, moments: Moments, landmarks: Any) -> Rows:
+    """Write every row's description by its kernels with the landmarks, in half precision."""
+    path, rows = blocks.aside / "described.h5", blocks.rows
     centre, scale = moments.mean.astype(np.float32), moments.scale.astype(np.float32)
     places = landmarks.components_.astype(np.float32)
     mixing = landmarks.normalization_.T.astype(np.float32)
@@ -107,7 +113,7 @@ def describe(rows: Rows, moments: Moments, landmarks: Nystroem, path: Path) -> R
         for block in rows.blocks():
             block -= centre
             block /= scale
-            table[start : start + len(block)] = _kernel(block, places, gamma) @ mixing
+            table[start : start + len(block)] = _kernel(block, places, landmarks.gamma) @ mixing
             start += len(block)
     return Rows(StoredTable(path, "described", (len(rows), len(places)), np.dtype(np.float16)))
 
@@ -123,33 +129,9 @@ def _kernel(rows: npt.NDArray[Any], places: npt.NDArray[Any], gamma: float) -> n
     return found
 
 
-def machine(
-    settings: Settings, seed: int, moments: Moments, landmarks: Nystroem, fit: Fit
-) -> Pipeline:
-    """Put the fitted parts together.
+def _map(settings: Settings, seed: int) -> Any:
+    from sklearn.kernel_approximation import Nystroem
 
-    Parameters
-    ----------
-    settings : dict
-    seed : int
-    moments : Moments
-    landmarks : Nystroem
-    fit : Fit
-        Of the descriptions.
-
-    Returns
-    -------
-    Pipeline
-        As scikit-learn's own fit gives it.
-    """
-    model = _linear(settings, seed)
-    model.coef_, model.intercept_ = fit.weights[None, :], np.array([fit.intercept])
-    model.classes_, model.n_features_in_ = np.array([0, 1]), len(fit.weights)
-    model.n_iter_ = 0
-    return Pipeline([("scale", scaler_of(moments)), ("describe", landmarks), ("classify", model)])
-
-
-def _map(settings: Settings, seed: int) -> Nystroem:
     return Nystroem(
         kernel="rbf",
         gamma=settings["gamma"],
@@ -158,19 +140,12 @@ def _map(settings: Settings, seed: int) -> Nystroem:
     )
 
 
-def _linear(settings: Settings, seed: int) -> LinearSVC:
-    return LinearSVC(
+def _make(settings: Settings, seed: int) -> Pipeline:
+    model = LinearSVC(
         C=settings["C"], class_weight="balanced", dual=False, random_state=seed, max_iter=5000
     )
-
-
-def _make(settings: Settings, seed: int) -> Pipeline:
     return Pipeline(
-        [
-            ("scale", StandardScaler()),
-            ("describe", _map(settings, seed)),
-            ("classify", _linear(settings, seed)),
-        ]
+        [("scale", StandardScaler()), ("describe", _map(settings, seed)), ("classify", model)]
     )
 
 
@@ -182,4 +157,17 @@ def _candidates(d: int) -> list[Settings]:
     ]
 
 
-NYSTROEM: Final = Head("svm", "SVM (RBF, Nyström approximation)", _candidates, _make)
+NYSTROEM: Final = _Nystroem(
+    "svm",
+    "SVM (RBF, Nyström approximation)",
+    _candidates,
+    _make,
+    note="The SVM is an approximation (Nyström's): there are too many training images for the "
+    "exact one.",
+    parts=(
+        "sklearn.kernel_approximation.Nystroem",
+        "sklearn.pipeline.Pipeline",
+        "sklearn.preprocessing._data.StandardScaler",
+        "sklearn.svm._classes.LinearSVC",
+    ),
+)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from scipy.stats import rankdata
 
 from features.cache.contents import Features, Items
-from features.cache.rows import Rows
+from features.cache.rows import Rows, require_finite
 from features.datasets.tables import LabelTable
 from features.errors import CacheMismatch, LesionError
 from models.bundle.loading import Bundle
@@ -24,13 +24,11 @@ from models.evaluation.values import Evaluation
 from models.patients.encoding import usable
 from models.patients.tables import Metadata, image_keys
 from models.training.classes import class_codes
-from models.training.selection import is_positive
+from models.training.selection import distinct, is_positive
 
 __all__ = ["Assessment", "against", "assess", "write_scores"]
 
 Floats = npt.NDArray[np.float64]
-
-SPLITS: Final = ("train", "valid", "test", "all")
 
 _SCORE_COLUMNS: Final = ("score", "probability", "prediction", "target", "melanoma", "mel")
 
@@ -94,12 +92,7 @@ def assess(
     items, notes = _chosen(features, split, bundle.labels)
     labels = is_positive(items, bundle.labels[1]).astype(np.int8)
     rows = features.rows(items)
-    bad = np.concatenate([~np.isfinite(block).all(axis=1) for block in rows.blocks()])
-    if bad.any():
-        raise LesionError(
-            f"the embeddings of {bad.sum()} images are not finite (such as "
-            f"{items.path[bad][0]}): extract them anew"
-        )
+    require_finite(rows, items.path)
     scores = np.concatenate([bundle.score(block) for block in rows.blocks()])
     if metadata is not None and bundle.fusion is not None:
         kinds = bundle.fusion.fusion.kinds
@@ -109,8 +102,8 @@ def assess(
             f"knows, of {sum(map(bool, known))} of {len(known)} images."
         )
         scores = bundle.fusion.fusion.score(scores, known)
-    probabilities = judged.calibration.apply(scores)
-    found = evaluate(split, labels, scores, probabilities, judged.threshold, seed=seed)
+    probabilities = judged.decision.calibration.apply(scores)
+    found = evaluate(split, labels, scores, probabilities, judged.decision.threshold, seed=seed)
     if found.auc is None:
         notes.append("All images are of one class: no ROC AUC, no average precision.")
     classes, told = _assess_classes(bundle, split, items, rows, probabilities)
@@ -120,7 +113,7 @@ def assess(
 def _assess_classes(
     bundle: Bundle, split: str, items: Items, rows: Rows, positive: Floats
 ) -> tuple[ClassEvaluation | None, list[str]]:
-    if bundle.classes is None:
+    if not bundle.classes.several:
         return None, []
     labels = bundle.classes.labels
     truth = class_codes(items, labels)
@@ -183,15 +176,13 @@ def _chosen(features: Features, split: str, names: tuple[str, str]) -> tuple[Ite
             "The bundle may have been fitted on some of these images; then all figures are too "
             "good. Its report has the cross-validated ones."
         )
-    _, first, place = np.unique(held.row, return_index=True, return_inverse=True)
-    times, yes = np.bincount(place), np.bincount(place, weights=positive)
-    agreed = (yes == 0) | (yes == times)
-    kept = held.take(np.sort(first[agreed]))
+    found = distinct(held, positive)
+    kept = held.take(found.kept)
     if len(kept) == 0:
         raise LesionError(f"every image of the {split} split has contradicting labels")
-    if (repeats := int((times[agreed] - 1).sum())) > 0:
-        notes.append(f"Repeated images used only once: {repeats}.")
-    if (bad := int((~agreed).sum())) > 0:
+    if found.repeats:
+        notes.append(f"Repeated images used only once: {found.repeats}.")
+    if (bad := int((~found.agreed).sum())) > 0:
         notes.append(f"Images left out because of contradicting labels: {bad}.")
     return kept, notes
 
@@ -209,11 +200,7 @@ def write_scores(path: Path, bundle: Bundle, assessment: Assessment) -> None:
         with path.open("w", newline="", encoding="utf-8") as file:
             lines = csv.writer(file, lineterminator="\n")
             lines.writerow(("image", "label", "score", "probability", "suspicious", "uncertain"))
-            uncertain = (
-                np.zeros(found.n, bool)
-                if bundle.zone is None
-                else bundle.zone.holds(found.probabilities)
-            )
+            uncertain = bundle.decision.doubts(found.probabilities)
             for row in zip(
                 assessment.items.path.tolist(),
                 found.labels.tolist(),

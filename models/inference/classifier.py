@@ -15,11 +15,12 @@ from features.embedding.extractor import Extractor, converted_extractor, rebuild
 from features.errors import UnreadableImage
 from features.images.decoding import MAX_PIXELS, decode, read_file
 from features.images.quality import Quality, check_quality
-from features.presenting import MARKS
+from models.bundle.gallery import Gallery
 from models.bundle.loading import Bundle, load_bundle
 from models.bundle.manifest import BundleRefused
+from models.inference import wording
 from models.inference.evidence import Evidence, explain
-from models.inference.verdict import Picture, Rejected, Scales, Verdict, doubted
+from models.inference.verdict import Note, Picture, Rejected, Scales, Verdict, doubted
 from models.patients.encoding import read_patient
 
 __all__ = ["Classifier", "Picture", "Rejected", "Verdict"]
@@ -48,7 +49,7 @@ class Classifier:
         _require_same(bundle, extractor)
         self.bundle = bundle
         self._extractor = extractor
-        self.warnings = tuple(MARKS[mark] for mark in bundle.marks)
+        self.warnings = wording.marked(bundle.marks)
 
     @classmethod
     def load(cls, folder: str | Path, weights: str | Path | None = None) -> Classifier:
@@ -272,9 +273,9 @@ class Classifier:
             return []
         patients = [None] * len(rows) if metadata is None else metadata
         told = [self.read_patient(patient or {}) for patient in patients]
-        embeddings, known = self.bundle.spec.combine(rows), self.bundle.classes
+        embeddings = self.bundle.spec.combine(rows)
         probabilities = self.bundle.probability_with(embeddings, [inputs for inputs, _ in told])
-        classes = [None] * len(rows) if known is None else known.ranked(embeddings, probabilities)
+        classes = self.bundle.classes.ranked(embeddings, probabilities)
         verdicts = [
             self._verdict(filename, float(probability), shares, *patient)
             for filename, probability, shares, patient in zip(
@@ -285,9 +286,7 @@ class Classifier:
             distances = gallery.distance(embeddings).tolist()
             alike = gallery.nearest(embeddings, similar) if similar else [()] * len(rows)
             verdicts = [
-                replace(
-                    doubted(verdict, gallery.unlike(distance)), distance=distance, similar=cases
-                )
+                _compared(gallery, replace(verdict, distance=distance, similar=cases))
                 for verdict, distance, cases in zip(verdicts, distances, alike, strict=True)
             ]
         if pictures is None:
@@ -297,13 +296,14 @@ class Classifier:
             for verdict, picture in zip(verdicts, pictures, strict=True)
         ]
 
-    def read_patient(self, given: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
-        """Read what the bundle can use of age, sex and site.
+    def read_patient(self, given: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[Note, ...]]:
+        """Read what the bundle can use of age, sex and site, and note what it can't.
 
         See `models.patients.encoding.read_patient`.
         """
         fused = self.bundle.fusion
-        return read_patient(given, fused.fusion.kinds if fused else {})
+        known, unused = read_patient(given, fused.fusion.kinds if fused else {})
+        return known, tuple(map(wording.not_used, unused))
 
     def explain(self, source: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> Evidence:
         """Say where in an image its score comes from; takes another pass of the network.
@@ -343,39 +343,40 @@ class Classifier:
         probability: float,
         classes: dict[str, float] | None,
         inputs: dict[str, Any],
-        unused: tuple[str, ...],
+        unused: tuple[Note, ...],
     ) -> Verdict:
-        terms = self.bundle.terms(inputs)
-        threshold = terms.threshold
-        suspicious = probability >= threshold
+        decision = self.bundle.decision_with(inputs)
+        flagged = bool(decision.flags(probability))
         verdict = Verdict(
             filename=filename,
-            label=self.bundle.labels[suspicious],
+            label=self.bundle.labels[flagged],
             probability=probability,
-            threshold=threshold,
-            decision="suspicious" if suspicious else "not suspicious",
-            flagged=bool(suspicious),
+            threshold=decision.threshold,
+            decision=decision.decide(probability),
+            flagged=flagged,
             warnings=(*self.warnings, *unused),
             classes=classes,
             inputs=inputs or None,
         )
-        zone = terms.zone
-        if zone is None or not zone.holds(probability):
+        zone = decision.zone
+        if zone is None or verdict.decision != "cannot tell":
             return verdict
-        reason = (
-            f"The probability lies in the zone of uncertainty ({zone.lower:.3f} to "
-            f"{zone.upper:.3f}), where both classes are too frequent to tell them apart."
-        )
-        return doubted(verdict, (reason,))
+        return doubted(verdict, wording.because_of_zone(zone))
 
     def _with_picture(self, verdict: Verdict, picture: Picture) -> Verdict:
         gallery, quality = self.bundle.gallery, picture.quality
         label = None if gallery is None else gallery.label_of(picture.sha256)
         return replace(
-            doubted(verdict, quality.faults),
-            warnings=(*verdict.warnings, *quality.hints),
-            known=None if label is None else f"This image is in the training set, as {label!r}.",
+            doubted(verdict, *wording.faults_of(quality)),
+            warnings=(*verdict.warnings, *wording.hints_of(quality)),
+            known=None if label is None else wording.known_as(label),
         )
+
+
+def _compared(gallery: Gallery, verdict: Verdict) -> Verdict:
+    if verdict.distance is None or not gallery.is_unlike(verdict.distance):
+        return verdict
+    return doubted(verdict, wording.because_unlike(verdict.distance, gallery.alpha))
 
 
 def _require_same(bundle: Bundle, extractor: Extractor) -> None:

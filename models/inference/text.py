@@ -65,12 +65,12 @@ def _inputs(verdict: Verdict) -> str:
 
 def _remarks(verdict: Verdict) -> list[str]:
     """Say why it can't be told and what to do then, and what else is known of the image."""
-    lines = list(verdict.reasons)
-    if verdict.reasons:
-        side = "at or above" if verdict.flagged else "below"
-        treat = "suspicious" if verdict.flagged else "not suspicious"
-        lines.append(f"The probability is {side} the threshold, which alone says: {treat}.")
-    return lines + ([verdict.known] if verdict.known else [])
+    from models.inference.wording import said_by_threshold
+
+    lines = [reason.text for reason in verdict.reasons]
+    if lines:
+        lines.append(said_by_threshold(verdict.flagged))
+    return lines + ([verdict.known.text] if verdict.known else [])
 
 
 def _classes(verdict: Verdict, most: int = 3) -> str:
@@ -100,9 +100,9 @@ def as_csv(results: Iterator[Verdict | Rejected], classes: Sequence[str]) -> int
                 repr(result.threshold),
                 result.decision,
                 str(result.flagged).lower(),
-                " ".join(result.reasons),
-                result.known or "",
-                " ".join(result.warnings),
+                " ".join(reason.text for reason in result.reasons),
+                result.known.text if result.known else "",
+                " ".join(warning.text for warning in result.warnings),
                 "; ".join(f"{name}={value}" for name, value in (result.inputs or {}).items()),
                 "" if result.distance is None else repr(result.distance),
                 "",

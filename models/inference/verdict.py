@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from features.images.quality import Quality
+from features.images.quality import Fault, Hint, Quality
 from models.bundle.gallery import Similar
+from models.decisions.decision import Call
 
-__all__ = ["Picture", "Rejected", "Scales", "Verdict", "doubted"]
+__all__ = [
+    "Note",
+    "NoteKind",
+    "Picture",
+    "Reason",
+    "ReasonKind",
+    "Rejected",
+    "Scales",
+    "Verdict",
+    "doubted",
+]
 
-Decision = Literal["suspicious", "not suspicious", "cannot tell"]
+ReasonKind = Literal["in_zone", "unlike", Fault]
+NoteKind = Literal["untrained", "synthetic", Hint, "not_taken", "not_known", "trained_on"]
 Scales = tuple[npt.NDArray[np.uint8], ...]
 
 
@@ -35,6 +48,48 @@ class Picture:
     quality: Quality
 
 
+class _Said:
+    # To a program that asks the service it is its text.
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: object, make: Callable[[type], Any]) -> Any:
+        return make(str)
+
+
+@dataclass(frozen=True)
+class Reason(_Said):
+    """Why an image can't be told.
+
+    Parameters
+    ----------
+    kind : {"in_zone", "unlike", "small", "flat", "dark", "overexposed", "blurred"}
+        For programs: the probability is between both classes, the image is like none that were
+        trained on, or the picture is too poor.
+    text : str
+        A sentence for people, from `models.inference.wording`.
+    """
+
+    kind: ReasonKind
+    text: str
+
+
+@dataclass(frozen=True)
+class Note(_Said):
+    """What is to be known beside a verdict.
+
+    Parameters
+    ----------
+    kind : str
+        For programs: a mark of the bundle (``"untrained"``, ``"synthetic"``), a hint at the picture
+        (``"patch"``, ``"hair"``), what was given of the patient and can't be used (``"not_taken"``,
+        ``"not_known"``), or that the very same image was trained on (``"trained_on"``).
+    text : str
+        A sentence for people, from `models.inference.wording`.
+    """
+
+    kind: NoteKind
+    text: str
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What a bundle says of one image; decision support, not a diagnosis.
@@ -51,10 +106,10 @@ class Verdict:
     flagged : bool
         Whether the probability is at or above the threshold: what the threshold alone says. A case
         that can't be told is to be treated as suspicious if it is.
-    reasons : tuple of str
-        Why it can't be told, one sentence each; empty otherwise.
-    warnings : tuple of str
-        Sentences to be shown beside it.
+    reasons : tuple of Reason
+        Why it can't be told; empty otherwise.
+    warnings : tuple of Note
+        To be shown beside it.
     classes : dict of str to float, optional
         Probability of every class, the most likely first, where the bundle tells more than two
         apart. They sum to 1, and that of the positive class is `probability`.
@@ -64,7 +119,7 @@ class Verdict:
     distance : float, optional
         How far the image lies from the training images, as of
         `models.bundle.gallery.Gallery.distance`, where the bundle keeps them.
-    known : str, optional
+    known : Note, optional
         Says that the very same image is among those that were trained on.
     similar : tuple of Similar
         The nearest training images, where they were asked for.
@@ -76,14 +131,14 @@ class Verdict:
     label: str
     probability: float
     threshold: float
-    decision: Decision
+    decision: Call
     flagged: bool
-    reasons: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
+    reasons: tuple[Reason, ...] = ()
+    warnings: tuple[Note, ...] = ()
     classes: dict[str, float] | None = None
     inputs: dict[str, Any] | None = None
     distance: float | None = None
-    known: str | None = None
+    known: Note | None = None
     similar: tuple[Similar, ...] = ()
     # The API's schema is made of these fields and knows no arrays: what it sends is `as_dict`.
     evidence: Any = None
@@ -91,7 +146,9 @@ class Verdict:
     def as_dict(self) -> dict[str, Any]:
         """Give JSON-ready values; what is not known or was not asked for is left out."""
         values = asdict(replace(self, similar=(), evidence=None))
-        values |= {"reasons": list(self.reasons), "warnings": list(self.warnings)}
+        for name in ("reasons", "warnings"):
+            values[name] = [each.text for each in getattr(self, name)]
+        values["known"] = self.known and self.known.text
         del values["similar"], values["evidence"]
         if self.similar:
             values["similar"] = [
@@ -133,7 +190,7 @@ class Rejected:
         }
 
 
-def doubted(verdict: Verdict, reasons: tuple[str, ...]) -> Verdict:
+def doubted(verdict: Verdict, *reasons: Reason) -> Verdict:
     """Say that it can't be told, if there are reasons."""
     if not reasons:
         return verdict

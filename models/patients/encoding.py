@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -16,6 +17,7 @@ __all__ = [
     "NAMES",
     "Kinds",
     "PatientError",
+    "Unused",
     "blocks",
     "kinds_in",
     "numbers",
@@ -33,11 +35,29 @@ MISSING: Final = frozenset({"", "na", "n/a", "nan", "none", "null", "unknown", "
 _FILLED_AGE: Final = 50.0
 _OLDEST: Final = 120
 _SEXES: Final = (frozenset({"female", "f", "woman"}), frozenset({"male", "m", "man"}))
-_LISTED: Final = 12
 
 
 class PatientError(LesionError):
     """An age, sex or site that can't be one."""
+
+
+@dataclass(frozen=True)
+class Unused:
+    """What was said of a patient and can't be used.
+
+    Parameters
+    ----------
+    name : {"age", "sex", "site"}
+    value : str or None
+        As it was written, where it is none of the categories; None where nothing of this name is
+        taken.
+    expected : tuple of str
+        The categories, or the names that are taken.
+    """
+
+    name: str
+    value: str | None
+    expected: tuple[str, ...]
 
 
 def kinds_in(columns: Sequence[str], rows: Sequence[Row]) -> dict[str, tuple[str, ...]]:
@@ -114,7 +134,7 @@ def usable(row: Row, kinds: Kinds) -> dict[str, Any]:
     }
 
 
-def read_patient(given: Row, kinds: Kinds) -> tuple[dict[str, Any], tuple[str, ...]]:
+def read_patient(given: Row, kinds: Kinds) -> tuple[dict[str, Any], tuple[Unused, ...]]:
     """Read what is said of a patient.
 
     Parameters
@@ -129,8 +149,8 @@ def read_patient(given: Row, kinds: Kinds) -> tuple[dict[str, Any], tuple[str, .
     -------
     known : dict of str to (float or str)
         What can be used of it, by name.
-    warnings : tuple of str
-        Says of what else was given why it is not used.
+    unused : tuple of Unused
+        What else was given.
 
     Raises
     ------
@@ -145,23 +165,19 @@ def read_patient(given: Row, kinds: Kinds) -> tuple[dict[str, Any], tuple[str, .
     if odd := sorted(set(given) - set(NAMES)):
         raise PatientError(f"got {', '.join(odd)} of a patient, expected {', '.join(NAMES)}")
     known: dict[str, Any] = {}
-    warnings: list[str] = []
+    unused: list[Unused] = []
     for name in NAMES:
         text = "" if given.get(name) is None else str(given[name]).strip().casefold()
         if text in MISSING:
             continue
         value = _read(name, text, kinds.get(name, ()))
         if name not in kinds:
-            warnings.append(f"The {name} was not used: {_taken(kinds)}.")
+            unused.append(Unused(name, None, tuple(kinds)))
         elif value is None:
-            listed = ", ".join(kinds[name][:_LISTED]) or "none"
-            listed += ", …" * (len(kinds[name]) > _LISTED)
-            warnings.append(
-                f"The {name} {text[:40]!r} counts as not known: in training there were {listed}."
-            )
+            unused.append(Unused(name, text[:40], kinds[name]))
         else:
             known[name] = value
-    return known, tuple(warnings)
+    return known, tuple(unused)
 
 
 def _read(name: str, text: str, kinds: Sequence[str]) -> float | str | None:
@@ -191,9 +207,3 @@ def _age(text: str) -> float:
             "or nothing where it is not known"
         )
     return age
-
-
-def _taken(kinds: Kinds) -> str:
-    if kinds:
-        return f"beside the image this bundle takes {' and '.join(kinds)}"
-    return "this bundle judges by the image alone"

@@ -15,8 +15,8 @@ import numpy.typing as npt
 from sklearn.linear_model import LogisticRegression
 
 from models.decisions.calibration import fit_platt
-from models.decisions.calibrators import Calibration, Platt
-from models.decisions.thresholds import Zone
+from models.decisions.calibrators import Platt
+from models.decisions.decision import Decision
 from models.patients.encoding import Kinds, blocks, kinds_in, numbers
 
 __all__ = ["FUSION", "STRENGTH", "FusedHead", "Fusion", "cross_fit", "fit_fusion"]
@@ -175,35 +175,26 @@ class FusedHead:
     ----------
     title : str
     fusion : Fusion
-    calibration : Calibration
+    decision : Decision
         Of the fused log-odds.
-    threshold : float
-        On the fused probability.
-    threshold_rule : str
-    zone : Zone
     metrics : dict
         By split, as for the bundle's head.
     """
 
     title: str
     fusion: Fusion
-    calibration: Calibration
-    threshold: float
-    threshold_rule: str
-    zone: Zone
+    decision: Decision
     metrics: dict[str, Any]
 
     def probability(self, scores: npt.ArrayLike, rows: Sequence[Row]) -> Floats:
         """Give the probabilities of the positive class, shape (n,); as for `Fusion.score`."""
-        return self.calibration.apply(self.fusion.score(scores, rows))
+        return self.decision.calibration.apply(self.fusion.score(scores, rows))
 
     def as_dict(self) -> dict[str, Any]:
         """Give JSON-ready values: what it takes, and how it decides and does."""
         return {
             "title": self.title,
             "inputs": {name: list(known) for name, known in self.fusion.kinds.items()},
-            "threshold": self.threshold,
-            "threshold_rule": self.threshold_rule,
-            "zone": self.zone.as_dict(),
+            **self.decision.terms(),
             "metrics": self.metrics,
         }

@@ -9,14 +9,12 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import StandardScaler
 
 from features.cache.contents import Items
 from features.datasets.tables import LabelTable
 from models.errors import TrainingError
-from models.heads.base import Head, Settings
+from models.heads.base import Head
+from models.heads.logistic import make_logistic
 from models.patients.encoding import MISSING, kinds_in, numbers
 
 __all__ = ["BASELINE", "Metadata", "image_keys", "read_metadata"]
@@ -177,14 +175,9 @@ def _value(path: Path, name: str, text: str) -> float | str | None:
     return age
 
 
-def _baseline(settings: Settings, seed: int) -> Pipeline:
-    model = LogisticRegression(C=settings["C"], max_iter=5000, random_state=seed)
-    return Pipeline([("scale", StandardScaler()), ("classify", model)])
-
-
 BASELINE: Final = Head(
     "metadata",
     "Metadata alone",
     lambda _: [{"C": 10.0**power} for power in (-3, -2, -1, 0, 1)],
-    _baseline,
+    make_logistic,
 )

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from jinja2 import Environment
 
 from features.cache.contents import Features
+from features.numbers import DASH
 from features.presenting import MARKS, NOT_A_DIAGNOSIS, SPLIT_TITLES, page_environment
 from models.evaluation.paired import sentence
 from models.evaluation.reliability import tenths
-from models.evaluation.values import Evaluation, Interval
 from models.machine import machine
 from models.report import plots
 from models.report.dermatologists import reader_points
 from models.report.embedding_map import embedding_map
 from models.report.mistakes import find_mistakes
-from models.report.numbers import figures
+from models.report.numbers import FILTERS, figures, typeset
 from models.report.plots import confusion_plot
 from models.results_cache import Kept
 from models.training.results import Comparison
@@ -57,12 +56,6 @@ def _written(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return value.name if isinstance(value, Path) else str(value)
-
-
-_INTERVAL: Final = re.compile(r"\((-?[\d.]+)-(-?[\d.]+)\)")
-
-
-_NEGATIVE: Final = re.compile(r"(?<![\w.])-(?=\d)")
 
 
 def splits_of(comparison: Comparison) -> list[str]:
@@ -145,11 +138,13 @@ def render_report(
             intervals=plots.interval_plot(splits, heads),
             readers=readers,
             rocs={split: plots.roc_plot(split, heads, readers) for split in splits},
-            histogram=plots.histogram_plot(cross_validated, best.threshold, comparison.labels),
+            histogram=plots.histogram_plot(
+                cross_validated, best.decision.threshold, comparison.labels
+            ),
             calibration=plots.calibration_plot(cross_validated),
             bins=tenths(cross_validated.labels, cross_validated.probabilities),
             precisions={split: plots.precision_plot(split, heads) for split in splits},
-            decision=plots.decision_plot(cross_validated, best.threshold),
+            decision=plots.decision_plot(cross_validated, best.decision.threshold),
             figures=_side_by_side([figures(found) for found in best.evaluations.values()]),
             mistakes=find_mistakes(
                 best.evaluations, comparison.images, features.images, thumbnails=thumbnails
@@ -170,59 +165,14 @@ def render_report(
 def _side_by_side(rows: list[list[tuple[str, str, str]]]) -> list[tuple[str, list[str], str]]:
     """Give each figure once, with its values on all splits; a split may lack some."""
     methods = {name: method for split in rows for name, _, method in split}
-    values = [{name: _typeset(value) for name, value, _ in split} for split in rows]
+    values = [{name: typeset(value) for name, value, _ in split} for split in rows]
     return [
-        (name, [split.get(name, "\u2013") for split in values], method)
+        (name, [split.get(name, DASH) for split in values], method)
         for name, method in methods.items()
     ]
-
-
-def _typeset(value: str) -> str:
-    """Write an interval so that its dash is no minus."""
-    spread = _INTERVAL.sub(r"(\1 to \2)", value)
-    return _NEGATIVE.sub("\u2212", spread)
 
 
 @lru_cache(maxsize=1)
 def environment() -> Environment:
     """Give the templates, with HTML escaping and the filters that write figures."""
-    return page_environment(
-        Path(__file__).parent / "templates",
-        figure=_figure,
-        p_value=_p_value,
-        signed=_signed,
-        spread=_spread,
-        percent=_percent,
-        share=_share,
-        setting=_setting,
-    )
-
-
-def _figure(value: float | Interval | None) -> str:
-    if value is None:
-        return "\u2013"
-    return f"{value.value if isinstance(value, Interval) else value:.3f}"
-
-
-def _p_value(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.3f}".replace("-", "\u2212")
-
-
-def _spread(value: Interval | None) -> str:
-    return "" if value is None else f"{value.low:.3f}\u2013{value.high:.3f}"
-
-
-def _percent(value: Interval | None) -> str:
-    return "\u2013" if value is None else f"{100 * value.value:.1f} %"
-
-
-def _share(found: Evaluation) -> str:
-    return f"{100 * found.positives / found.n:.1f} %"
-
-
-def _setting(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return page_environment(Path(__file__).parent / "templates", **FILTERS)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
-from PIL import Image
 
 from features.cache.contents import Items
+from features.datasets.splits import part_of
 from features.errors import UnreadableImage
-from features.images.decoding import load_pixels
+from features.images.thumbnails import thumbnail
 from models.evaluation.values import Evaluation
 
 __all__ = ["Mistake", "Mistakes", "find_mistakes"]
@@ -23,7 +21,6 @@ __all__ = ["Mistake", "Mistakes", "find_mistakes"]
 _SHOWN: Final = 6
 _SIDE: Final = 160
 _QUALITY: Final = 82
-_PARTS: Final = {"cross-validation": "train", "valid": "valid", "test": "test"}
 
 
 @dataclass(frozen=True)
@@ -99,7 +96,7 @@ def find_mistakes(
     """
     found = []
     for split, evaluation in evaluations.items():
-        items = images.get(_PARTS[split])
+        items = images.get(part_of(split))
         if items is None:
             continue
         truth = evaluation.labels == 1
@@ -135,9 +132,6 @@ def _thumbnail(path: Path, sha256: str) -> tuple[str | None, str]:
     if hashlib.sha256(data).hexdigest() != sha256:
         return None, "The file has changed since its embedding was made."
     try:
-        pixels = load_pixels(data, _SIDE)
+        return thumbnail(data, _SIDE, quality=_QUALITY, square=True).uri, ""
     except UnreadableImage as error:
         return None, f"The file can't be read: {error}."
-    small = io.BytesIO()
-    Image.fromarray(pixels).save(small, "JPEG", quality=_QUALITY)
-    return "data:image/jpeg;base64," + base64.b64encode(small.getvalue()).decode("ascii"), ""

@@ -9,7 +9,6 @@ from typing import Final
 from features.cache.contents import Features
 from features.presenting import MARKS, NOT_A_DIAGNOSIS, SPLIT_TITLES
 from models.evaluation.paired import sentence
-from models.evaluation.values import Interval
 from models.report.html import environment, splits_of
 from models.training.results import Comparison
 
@@ -41,7 +40,7 @@ def render_card(comparison: Comparison, features: Features, *, created: str) -> 
     Dermatology 2022.
     """
     templates = environment()
-    templates.filters.update(md=_escaped, interval=_interval)
+    templates.filters.update(md=_escaped)
     return templates.get_template("MODEL_CARD.md").render(
         comparison=comparison,
         features=features,
@@ -69,7 +68,3 @@ def _escaped(text: str) -> str:
     # Some renderers take a backslash before "<" for text, and the tag for a tag.
     entities = html.escape(" ".join(text.split()), quote=False)
     return _MARKDOWN.sub(r"\\\1", entities)
-
-
-def _interval(value: Interval | None) -> str:
-    return "\u2013" if value is None else f"{value.value:.3f} ({value.low:.3f} to {value.high:.3f})"

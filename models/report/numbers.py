@@ -1,10 +1,20 @@
-"""Every figure of an evaluation as a row that a person reads."""
+"""The figures of an evaluation as a person reads them: in rows, in the report and on the card."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from types import MappingProxyType
+from typing import Final
+
+from features.numbers import DASH, decimal, interval, p_value, percent, setting, signed, spread
 from models.evaluation.values import Evaluation, Interval
 
-__all__ = ["figures", "interval_text", "ranking"]
+__all__ = ["FILTERS", "figures", "interval_text", "ranking", "typeset"]
+
+_MINUS: Final = "\N{MINUS SIGN}"
+_INTERVAL: Final = re.compile(r"\((-?[\d.]+)-(-?[\d.]+)\)")
+_NEGATIVE: Final = re.compile(r"(?<![\w.])-(?=\d)")
 
 
 def figures(found: Evaluation) -> list[tuple[str, str, str]]:
@@ -24,7 +34,7 @@ def figures(found: Evaluation) -> list[tuple[str, str, str]]:
         *((name, interval_text(value), method) for name, value, method in rows),
         (
             f"ECE, {min(10, found.n)} equal groups",
-            f"{found.ece:.3f} (about {found.ece_by_chance:.3f} if all were right)",
+            f"{decimal(found.ece)} (about {decimal(found.ece_by_chance)} if all were right)",
             "",
         ),
         (
@@ -44,7 +54,7 @@ def ranking(found: Evaluation) -> list[tuple[str, Interval | None, str]]:
         ("pAUC above 80 % TPR (ISIC 2024)", found.pauc, "bootstrap"),
         *(
             (
-                f"specificity at {target:.0%} sensitivity".replace("%", " %"),
+                f"specificity at {percent(target, 0)} sensitivity",
                 value,
                 "order statistics",
             )
@@ -56,3 +66,39 @@ def ranking(found: Evaluation) -> list[tuple[str, Interval | None, str]]:
 def interval_text(value: Interval | None) -> str:
     """Write a figure with its interval."""
     return "-" if value is None else str(value)
+
+
+def typeset(text: str) -> str:
+    """Write an interval so that its dash is no minus, and a minus as one."""
+    return _NEGATIVE.sub(_MINUS, _INTERVAL.sub(r"(\1 to \2)", text))
+
+
+def _figure(value: float | Interval | None) -> str:
+    return decimal(value.value if isinstance(value, Interval) else value)
+
+
+def _interval(value: Interval | None) -> str:
+    return DASH if value is None else interval(value.value, value.low, value.high, " to ")
+
+
+def _spread(value: Interval | None) -> str:
+    return "" if value is None else spread(value.low, value.high)
+
+
+def _percent(value: Interval | None) -> str:
+    return DASH if value is None else percent(value.value)
+
+
+# What the templates of report and card write figures with.
+FILTERS: Final = MappingProxyType[str, Callable[..., str]](
+    {
+        "figure": _figure,
+        "interval": _interval,
+        "p_value": p_value,
+        "percent": _percent,
+        "setting": setting,
+        "share": lambda found: percent(found.positives / found.n),
+        "signed": lambda value: signed(value).replace("-", _MINUS),
+        "spread": _spread,
+    }
+)

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from markupsafe import Markup
 
+from features.numbers import percent
 from features.presenting import SPLIT_TITLES
 from models.evaluation.classes import ClassEvaluation
 from models.evaluation.reliability import net_benefit, tenths
@@ -153,7 +154,7 @@ def histogram_plot(found: Evaluation, threshold: float, labels: tuple[str, str])
     axes.ticks("x", [(step / 5, f"{step / 5:.1f}") for step in range(6)], "Probability")
     step = next(step for step in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5) if top / step <= 6)
     marks = np.arange(0, top, step).tolist()
-    axes.ticks("y", [(mark, f"{100 * mark:.0f} %") for mark in marks], "Share of the class")
+    axes.ticks("y", [(mark, percent(mark, 0)) for mark in marks], "Share of the class")
     for kind, share in zip(("negative", "positive"), shares, strict=True):
         steps = [
             (float(edge), float(height))
@@ -325,7 +326,7 @@ def confusion_plot(found: ClassEvaluation) -> Markup:
             )
             parts.append(_text(x + _CELL / 2, middle, str(count), "count"))
             if count:
-                parts.append(_text(x + _CELL / 2, middle + 15, f"{100 * share:.0f} %", "of-row"))
+                parts.append(_text(x + _CELL / 2, middle + 15, percent(share, 0), "of-row"))
     width, height = left + side + 4, side + 66
     told = f"Confusion matrix of {len(labels)} classes: rows are true, columns most likely classes"
     return Markup(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
+from features.numbers import decimal, percent, setting
 from features.presenting import MARKS, NOT_A_DIAGNOSIS, SPLIT_TITLES
 from models.bundle.loading import Bundle
 from models.decisions.thresholds import Zone
@@ -67,8 +68,9 @@ def comparison_text(comparison: Comparison) -> str:
     lines += [
         "",
         f"chosen: {best.title} ({comparison.chosen_by})",
-        f"suspicious from a probability of {best.threshold:.3f}: {best.threshold_rule}",
-        f"uncertain {zone_text(best.zone)}",
+        f"suspicious from a probability of {best.decision.threshold:.3f}: "
+        f"{best.decision.threshold_rule}",
+        f"uncertain {zone_text(best.decision.zone)}",
         *(f"note: {note}" for note in comparison.notes),
         *_marks(comparison.marks),
         NOT_A_DIAGNOSIS,
@@ -76,26 +78,28 @@ def comparison_text(comparison: Comparison) -> str:
     return "\n".join(lines)
 
 
-def zone_text(zone: Zone) -> str:
+def zone_text(zone: Zone | None) -> str:
     """Say where the probability doesn't tell, and what is promised."""
+    if zone is None:
+        return "unknown"
     return (
-        f"from a probability of {zone.lower:.3f} to {zone.upper:.3f}: at most {zone.alpha:.0%} "
-        "of each class lie beyond it on the wrong side"
-    ).replace("%", " %")
+        f"from a probability of {decimal(zone.lower)} to {decimal(zone.upper)}: at most "
+        f"{percent(zone.alpha, 0)} of each class lie beyond it on the wrong side"
+    )
 
 
 def bundle_text(bundle: Bundle) -> str:
     """Say what a bundle is and how well it did."""
-    spec = bundle.spec
+    spec, decision = bundle.spec, bundle.decision
     facts = [
         ("bundle", str(bundle.folder)),
         ("made", bundle.created),
         ("classes", f"{bundle.labels[1]} (positive) against {bundle.labels[0]}"),
-        *([("told apart", ", ".join(bundle.classes.labels))] if bundle.classes else []),
+        *([("told apart", ", ".join(bundle.classes.labels))] if bundle.classes.several else []),
         ("head", f"{bundle.head_title} ({_settings(bundle.settings)})"),
-        ("threshold", f"{bundle.threshold:.3f}: {bundle.threshold_rule}"),
-        ("uncertain", "unknown" if bundle.zone is None else zone_text(bundle.zone)),
-        ("calibration", bundle.calibration.method),
+        ("threshold", f"{decision.threshold:.3f}: {decision.threshold_rule}"),
+        ("uncertain", zone_text(decision.zone)),
+        ("calibration", decision.calibration.method),
         *_fused(bundle),
         (
             "extractor",
@@ -136,8 +140,8 @@ def _fused(bundle: Bundle) -> list[tuple[str, str]]:
     return [
         ("takes besides", ", ".join(fused.fusion.kinds)),
         ("then", f"{fused.title}: cross-validated ROC AUC {area}"),
-        ("threshold then", f"{fused.threshold:.3f}: {fused.threshold_rule}"),
-        ("uncertain then", zone_text(fused.zone)),
+        ("threshold then", f"{fused.decision.threshold:.3f}: {fused.decision.threshold_rule}"),
+        ("uncertain then", zone_text(fused.decision.zone)),
     ]
 
 
@@ -153,26 +157,19 @@ def _cells_of_dict(found: Mapping[str, Any]) -> tuple[str, ...]:
     point = found["operating_point"]
     return (
         _interval(found["auc"]),
-        _figure(found["average_precision"]),
+        decimal(found["average_precision"], "-"),
         _interval(point["sensitivity"]),
         _interval(point["specificity"]),
-        _figure(found["brier"]),
+        decimal(found["brier"], "-"),
     )
 
 
 def _interval(values: Mapping[str, float] | None) -> str:
-    return "-" if values is None else str(Interval(**values))
-
-
-def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+    return interval_text(None if values is None else Interval(**values))
 
 
 def _settings(values: Mapping[str, Any]) -> str:
-    return ", ".join(
-        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
-        for name, value in values.items()
-    )
+    return ", ".join(f"{name} {setting(value)}" for name, value in values.items())
 
 
 def _marks(marks: Iterable[str]) -> list[str]:
@@ -288,18 +285,18 @@ def as_text(
     bundle: Bundle, assessment: Assessment, rival: Rival | None, marks: Iterable[str]
 ) -> str:
     """Lay the figures out for a person."""
-    found = assessment.evaluation
-    uncertain = 0 if bundle.zone is None else int(bundle.zone.holds(found.probabilities).sum())
+    found, decision = assessment.evaluation, bundle.decision
     lines = [
         f"{bundle.head_title} of {bundle.folder}, {found.split} split: {found.n} images, "
         f"{found.positives} {bundle.labels[1]}",
         "",
         aligned([("figure", "value (95 %)", "interval by"), *figures(found)]),
         "",
-        f"suspicious from a probability of {bundle.threshold:.3f}: {bundle.threshold_rule}",
+        f"suspicious from a probability of {decision.threshold:.3f}: {decision.threshold_rule}",
     ]
-    if bundle.zone is not None:
-        lines.append(f"uncertain {zone_text(bundle.zone)}; here {uncertain} of {found.n} images")
+    if decision.zone is not None:
+        uncertain = int(decision.doubts(found.probabilities).sum())
+        lines.append(f"uncertain {zone_text(decision.zone)}; here {uncertain} of {found.n} images")
     if assessment.classes is not None:
         lines += ["", *evaluation_text(assessment.classes)]
     if rival is not None:
@@ -325,7 +322,7 @@ def as_values(
         "head": bundle.head_name,
         "fingerprint": bundle.fingerprint,
         "labels": {"negative": bundle.labels[0], "positive": bundle.labels[1]},
-        "zone": None if bundle.zone is None else bundle.zone.as_dict(),
+        "zone": bundle.decision.as_dict()["zone"],
         **assessment.evaluation.as_dict(),
         "notes": list(assessment.notes),
         "marks": list(marks),

@@ -2,7 +2,8 @@
 
 classes: class_codes
 comparison: compare_heads
+options: Options
 results: Comparison, HeadResult
-selection: is_positive
+selection: distinct, is_positive
 Within the room: fitting, folds, leaks, own_heads, subgroups, tuning
 """

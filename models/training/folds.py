@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-from models.heads.fold import Fold, Rows
+from models.heads.fold import Fold, Numbers
 
 __all__ = ["make_folds"]
 
@@ -58,7 +58,7 @@ def make_folds(
 
 def _deal(
     y: npt.NDArray[Any], groups: npt.NDArray[np.intp], folds: int, seed: int
-) -> Iterator[tuple[Rows, Rows]]:
+) -> Iterator[tuple[Numbers, Numbers]]:
     """Deal out groups like cards: those with the same images of each class one after the other.
 
     Every fold gets as many of each kind of group as any other, or one less; the rare kinds, which

@@ -6,6 +6,7 @@ import importlib
 import os
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +14,8 @@ import numpy as np
 from sklearn.base import BaseEstimator, clone, is_classifier
 
 from models.errors import TrainingError
-from models.heads.base import HEADS, Head, Settings, fit, score
+from models.heads import HEADS
+from models.heads.base import Head, Settings, first_line, score
 from models.heads.files import HeadFileError, dump_head
 
 __all__ = ["find_head"]
@@ -42,7 +44,7 @@ def find_head(name: str) -> Head:
     Parameters
     ----------
     name : str
-        Key of `models.heads.base.HEADS`, or ``package.module.Name`` of a scikit-learn classifier,
+        Key of `models.heads.HEADS`, or ``package.module.Name`` of a scikit-learn classifier,
         of a class of them, or of a function that gives one. The current folder is searched, too.
 
     Returns
@@ -80,8 +82,8 @@ def find_head(name: str) -> Head:
         return estimator.set_params(**dict.fromkeys(unset, seed))
 
     module, _, last = name.rpartition(".")
-    head = Head(name, f"{last} ({module})", lambda _: [{}], make)
-    return Head(name, head.title, head.candidates, make, _try_out(head), _is_versioned(prototype))
+    head = Head(name, f"{last} ({module})", lambda _: [{}], make, reusable=_is_versioned(prototype))
+    return replace(head, storable=_try_out(head))
 
 
 def _load(name: str) -> Any:
@@ -107,7 +109,7 @@ def _load(name: str) -> Any:
     except _FAILURES as error:
         raise TrainingError(
             f"the module {module} of the head {name} can't be imported "
-            f"({type(error).__name__}: {_first_line(error)})"
+            f"({type(error).__name__}: {first_line(error)})"
         ) from error
 
 
@@ -117,7 +119,7 @@ def _prototype(name: str, found: Any) -> BaseEstimator:
             found = found()
         except _FAILURES as error:
             raise TrainingError(
-                f"{name}() fails ({_first_line(error)}): a head is made without arguments; "
+                f"{name}() fails ({first_line(error)}): a head is made without arguments; "
                 "write a function that gives the estimator"
             ) from error
     if not isinstance(found, BaseEstimator) or not is_classifier(found):
@@ -134,12 +136,12 @@ def _try_out(head: Head) -> bool:
     y = np.arange(80) % 2
     X = (rng.normal(size=(80, 16)) + y[:, None]).astype(np.float32)
     try:
-        estimator = fit(head, {}, X, y, seed=0, jobs=1)
+        estimator = head.fit({}, X, y, seed=0, jobs=1)
         scores = score(estimator, X)
     except _FAILURES as error:
         raise TrainingError(
             f"the head {head.name} can't be trained on 80 embeddings of 16 numbers "
-            f"({type(error).__name__}: {_first_line(error)})"
+            f"({type(error).__name__}: {first_line(error)})"
         ) from error
     if scores.shape != (80,) or not np.isfinite(scores).all():
         raise TrainingError(
@@ -163,7 +165,3 @@ def _is_versioned(prototype: BaseEstimator) -> bool:
 def _described(found: Any) -> str:
     kind = type(found).__name__
     return f"{'an' if kind[0] in 'aeiouAEIOU' else 'a'} {kind}"
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

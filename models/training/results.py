@@ -8,15 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from models.decisions.calibrators import Calibration
-from models.decisions.thresholds import Zone
+from models.decisions.decision import Decision
 from models.evaluation.classes import ClassEvaluation
 from models.evaluation.paired import PairedTest
 from models.evaluation.values import Evaluation, Interval, number, or_none
+from models.heads.classes import ClassHead, ClassHeads
 
 if TYPE_CHECKING:
     from features.cache.contents import Items
-    from models.heads.classes import ClassHeads
 
 __all__ = ["Candidate", "Classes", "Comparison", "DataAudit", "HeadResult", "LeakRow", "Subgroup"]
 
@@ -29,21 +28,24 @@ class Classes:
     ----------
     labels : tuple of str
         The classes that are told apart, the positive one first.
+    shares : tuple of float
+        Of these classes among the training images.
     evaluations : dict of str to dict of str to ClassEvaluation
         By head and split.
-    served : ClassHeads
-        Of the chosen head, fitted on all training images.
+    others : tuple of ClassHead
+        The chosen head of each class but the positive one, fitted on all training images.
     """
 
     labels: tuple[str, ...]
+    shares: tuple[float, ...]
     evaluations: dict[str, dict[str, ClassEvaluation]]
-    served: ClassHeads
+    others: tuple[ClassHead, ...]
 
     def as_dict(self) -> dict[str, Any]:
         """Give JSON-ready values: everything but the estimators and the probabilities."""
         return {
             "labels": list(self.labels),
-            "shares": list(self.served.shares),
+            "shares": list(self.shares),
             "heads": {
                 name: {split: found.as_dict() for split, found in splits.items()}
                 for name, splits in self.evaluations.items()
@@ -142,7 +144,7 @@ class HeadResult:
     Parameters
     ----------
     name : str
-        Key in `models.heads.base.HEADS`, e.g. ``"logistic_regression"``.
+        Key in `models.heads.HEADS`, e.g. ``"logistic_regression"``.
     title : str
         The name that a person reads.
     settings : dict
@@ -151,15 +153,10 @@ class HeadResult:
         In the order in which they were tried.
     evaluations : dict of str to Evaluation
         ``"cross-validation"`` always, ``"valid"`` and ``"test"`` where the data has them.
-    calibration : Calibration
+    decision : Decision
+        Of its scores.
     calibration_losses : dict of str to float
         Cross-validated log loss by method, where the method was chosen by it.
-    threshold : float
-        On the calibrated probability; at or above it an image is suspicious.
-    threshold_rule : str
-        How the threshold was chosen, for a person.
-    zone : Zone
-        Of probabilities that don't tell; the threshold is in it.
     seconds : float
         Time from the first candidate to the last evaluation, in which other heads may be worked on,
         too.
@@ -172,13 +169,17 @@ class HeadResult:
     settings: dict[str, Any]
     candidates: tuple[Candidate, ...]
     evaluations: dict[str, Evaluation]
-    calibration: Calibration
+    decision: Decision
     calibration_losses: dict[str, float]
-    threshold: float
-    threshold_rule: str
-    zone: Zone
     seconds: float
     estimator: Any
+
+    def metrics(self) -> dict[str, Any]:
+        """Give its figures by split, JSON-ready, without the curves."""
+        found = {split: judged.as_dict() for split, judged in self.evaluations.items()}
+        for figures in found.values():
+            del figures["roc"]
+        return found
 
     def as_dict(self) -> dict[str, Any]:
         """Give JSON-ready values: everything but the estimator."""
@@ -188,11 +189,9 @@ class HeadResult:
             "settings": self.settings,
             "candidates": [candidate.as_dict() for candidate in self.candidates],
             "evaluations": {name: found.as_dict() for name, found in self.evaluations.items()},
-            "calibration": self.calibration.as_dict(),
+            "calibration": self.decision.calibration.as_dict(),
             "calibration_losses": self.calibration_losses,
-            "threshold": number(self.threshold),
-            "threshold_rule": self.threshold_rule,
-            "zone": self.zone.as_dict(),
+            **self.decision.terms(),
             "seconds": round(self.seconds, 3),
         }
 
@@ -289,6 +288,15 @@ class Comparison:
     def best(self) -> HeadResult:
         """The chosen head."""
         return self.heads[self.chosen]
+
+    @property
+    def served(self) -> ClassHeads:
+        """The chosen head of every class that is told from the rest."""
+        best, known = self.best, self.classes
+        first = ClassHead(self.labels[1], best.estimator, best.decision.calibration)
+        if known is None:
+            return ClassHeads((first,))
+        return ClassHeads((first, *known.others), known.shares)
 
     def as_dict(self) -> dict[str, Any]:
         """Give JSON-ready values: everything but the estimators and the scores."""

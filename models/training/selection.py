@@ -13,12 +13,22 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from features.cache.contents import Features, Items
-from features.cache.rows import Rows
+from features.cache.rows import Rows, require_finite
+from features.datasets.splits import SPLITS
+from features.presenting import SPLIT_WORDS
 from models.errors import TrainingError
 from models.evaluation.values import Labels
 from models.machine import available, needed_at_once
 
-__all__ = ["ON_LEAK", "Part", "Selection", "belonging_together", "is_positive", "select"]
+__all__ = [
+    "ON_LEAK",
+    "Part",
+    "Selection",
+    "belonging_together",
+    "distinct",
+    "is_positive",
+    "select",
+]
 
 ON_LEAK: Final = ("drop", "group", "ignore")
 
@@ -115,8 +125,6 @@ def select(
         If nothing is labelled, no class is called `positive`, there is one class only or one
         with fewer images than folds, or an embedding is not finite.
     """
-    if on_leak not in ON_LEAK:
-        raise TrainingError(f"got {on_leak!r} for leaks, expected one of {', '.join(ON_LEAK)}")
     there = features.items.path != ""
     present = features.items.take(there)
     labelled = present.take(present.label != "")
@@ -148,8 +156,7 @@ def select(
         )
     missing = [name for name in ("valid", "test") if name not in kept]
     if missing:
-        splits = {"valid": "validation", "test": "test"}
-        told = " and no ".join(splits[name] for name in missing)
+        told = " and no ".join(SPLIT_WORDS[name] for name in missing)
         notes.append(f"The data has no {told} split.")
     rows = {part: features.rows(items) for part, items in kept.items()}
     allowed = memory or available()
@@ -163,7 +170,7 @@ def select(
         )
     parts = {}
     for part, items in kept.items():
-        _require_finite(rows[part], items)
+        require_finite(rows[part], items.path)
         X = rows[part].take(slice(None), memory=allowed) if streamed else rows[part][:]
         y = is_positive(items, names[1]).astype(np.int8)
         parts[part] = Part(X, y, together[items.row], items)
@@ -191,9 +198,48 @@ def is_positive(items: Items, positive: str) -> npt.NDArray[np.bool_]:
     return np.array([label.casefold() == positive.casefold() for label in items.label], bool)
 
 
+@dataclass(frozen=True)
+class Distinct:
+    """Entries put together by image.
+
+    Parameters
+    ----------
+    first : ndarray of int, shape (m,)
+        Of each image the first entry.
+    place : ndarray of int, shape (n,)
+        Of each entry the image.
+    times : ndarray of int, shape (m,)
+        How many entries each image has.
+    agreed : ndarray of bool, shape (m,)
+        Whether they all say of an image that it is positive, or all that it is not.
+    """
+
+    first: npt.NDArray[np.intp]
+    place: npt.NDArray[np.intp]
+    times: npt.NDArray[np.intp]
+    agreed: npt.NDArray[np.bool_]
+
+    @property
+    def kept(self) -> npt.NDArray[np.intp]:
+        """One entry of each image on which they agree, in the order of the entries."""
+        return np.sort(self.first[self.agreed])
+
+    @property
+    def repeats(self) -> int:
+        """How many more entries those images have."""
+        return int((self.times[self.agreed] - 1).sum())
+
+
+def distinct(items: Items, positive: npt.NDArray[np.bool_]) -> Distinct:
+    """Put entries of the same image together."""
+    _, first, place = np.unique(items.row, return_index=True, return_inverse=True)
+    times, yes = np.bincount(place), np.bincount(place, weights=positive)
+    return Distinct(first, place, times, (yes == 0) | (yes == times))
+
+
 def _by_part(labelled: Items) -> dict[str, Items]:
     part = np.where(labelled.split == "", "train", labelled.split)
-    parts = {name: labelled.take(part == name) for name in ("train", "valid", "test")}
+    parts = {name: labelled.take(part == name) for name in SPLITS}
     return {name: items for name, items in parts.items() if len(items) or name == "train"}
 
 
@@ -228,13 +274,10 @@ def belonging_together(
 
 
 def _distinct(items: Items, positive: str, part: str, notes: list[str]) -> Items:
-    truth = is_positive(items, positive)
-    _, first, place = np.unique(items.row, return_index=True, return_inverse=True)
-    times = np.bincount(place)
-    yes = np.bincount(place, weights=truth)
-    agreed = (yes == 0) | (yes == times)
-    where = {"train": "training", "valid": "validation", "test": "test"}[part]
-    if (repeats := int((times[agreed] - 1).sum())) > 0:
+    found = distinct(items, is_positive(items, positive))
+    first, place, times, agreed = found.first, found.place, found.times, found.agreed
+    where = SPLIT_WORDS[part]
+    if (repeats := found.repeats) > 0:
         notes.append(f"{_count(repeats, 'repeated image')} in the {where} split used only once.")
         _, codes = np.unique(np.char.lower(items.label), return_inverse=True)
         torn = np.bincount(place, codes) != codes[first] * times
@@ -249,7 +292,7 @@ def _distinct(items: Items, positive: str, part: str, notes: list[str]) -> Items
             f"{_count(bad, 'image')} in the {where} split left out because of contradicting labels "
             f"(such as {example})."
         )
-    return items.take(np.sort(first[agreed]))
+    return items.take(found.kept)
 
 
 def _without_leaks(
@@ -303,16 +346,6 @@ def _require_enough(
                 f"class {name!r} has {enough} training {what}, fewer than the {folds} folds: "
                 "add images, or ask for fewer folds"
             )
-
-
-def _require_finite(rows: Rows, items: Items) -> None:
-    found = [np.isfinite(block).all(axis=1) for block in rows.blocks()]
-    bad = ~np.concatenate([np.empty(0, bool), *found])
-    if bad.any():
-        raise TrainingError(
-            f"the embeddings of {_count(int(bad.sum()), 'image')} are not finite (such as "
-            f"{items.path[bad][0]}): extract them anew"
-        )
 
 
 def _count(n: int, what: str) -> str:

@@ -8,6 +8,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from features.datasets.splits import part_of
+from features.presenting import SPLIT_TITLES
 from models.evaluation.binary import operating_point
 from models.evaluation.roc import auc_interval
 from models.evaluation.values import Evaluation
@@ -21,9 +23,6 @@ UNKNOWN: Final = "unknown"
 
 
 _FEW: Final = 10
-
-
-_SPLITS: Final = {"cross-validation": "train", "valid": "valid", "test": "test"}
 
 
 def subgroups(
@@ -44,10 +43,12 @@ def subgroups(
     """
     return tuple(
         _subgroup(evaluations[split], name, value, np.array(kinds) == value)
-        for split, part in _SPLITS.items()
+        for split in SPLIT_TITLES
         if split in evaluations
         for name in metadata.columns
-        for kinds in [[_kind(name, row.get(name)) for row in metadata.of(parts[part].items)]]
+        for kinds in [
+            [_kind(name, row.get(name)) for row in metadata.of(parts[part_of(split)].items)]
+        ]
         for value in sorted(set(kinds), key=_place)
     )
 

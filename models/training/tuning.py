@@ -18,8 +18,6 @@ from threadpoolctl import threadpool_limits
 from features.cache.rows import Rows
 from models.heads.base import Head, Settings
 from models.heads.fold import Fold
-from models.heads.searches import search_of
-from models.heads.streaming import search_in_blocks, streams
 from models.results_cache import Kept
 from models.training.results import Candidate
 
@@ -272,10 +270,11 @@ def _out_of_fold(
     jobs: int,
     at: Workers,
 ) -> Floats:
-    if streams(head, folds[0].X):
-        return search_in_blocks(head, folds, ys, tried, seed=seed, jobs=threads(jobs))
-    search = search_of(head)
-    found = [at.pool.submit(search, fold, head, ys, tried, seed, at.inner) for fold in folds]
+    if head.by_blocks(folds[0].X):
+        return head.search_in_blocks(folds, ys, tried, seed=seed, jobs=threads(jobs))
+    found = [
+        at.pool.submit(head.search, fold, ys, tried, seed=seed, jobs=at.inner) for fold in folds
+    ]
     out_of_fold = np.empty((len(ys), len(tried), len(folds[0].X)))
     for fold, scores in zip(folds, found, strict=True):
         out_of_fold[:, :, fold.test] = scores.result()

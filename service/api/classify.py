@@ -159,9 +159,7 @@ def api_blueprint(settings: Settings, classifier: LoadedClassifier) -> Blueprint
         return jsonify(
             model=describe(bundle),
             created=bundle.created,
-            threshold=bundle.threshold,
-            threshold_rule=bundle.threshold_rule,
-            zone=bundle.zone.as_dict() if bundle.zone else None,
+            **bundle.decision.terms(),
             metrics=bundle.metrics,
             fusion=bundle.fusion.as_dict() if bundle.fusion else None,
             counts=bundle.counts,

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from features.errors import UnreadableImage
+from features.images.thumbnails import Thumbnail
 from features.presenting import NOT_A_DIAGNOSIS
 from service.classifier.loaded import Case
 from service.pages import wording
-from service.pages.pictures import Preview, embedded, overlay, preview
+from service.pages.pictures import embedded, overlay, preview
 
 if TYPE_CHECKING:
     from models.bundle.loading import Bundle
@@ -77,10 +78,10 @@ class Card:
     verdict : Verdict or None
     rejected : Rejected or None
         Why there is no verdict.
-    picture : Preview or None
+    picture : Thumbnail or None
     zone : Zone or None
         Of probabilities that don't tell.
-    unlike : bool
+    unreliable : bool
         Whether something other than the probability forbids to tell, so that the number is not to
         be relied on either.
     map : Map or None
@@ -96,9 +97,9 @@ class Card:
     kind: str
     verdict: Verdict | None = None
     rejected: Rejected | None = None
-    picture: Preview | None = None
+    picture: Thumbnail | None = None
     zone: Zone | None = None
-    unlike: bool = False
+    unreliable: bool = False
     map: Map | None = None
     similar: tuple[Neighbour, ...] = ()
     record: dict[str, Any] | None = None
@@ -136,16 +137,14 @@ def card_of(
         picture = preview(image)
     except UnreadableImage:
         picture = None
-    zone = bundle.terms(verdict.inputs).zone
-    in_zone = zone is not None and bool(zone.holds(verdict.probability))
     return Card(
         name,
         verdict.filename,
         _KINDS[verdict.decision],
         verdict=verdict,
         picture=picture,
-        zone=zone,
-        unlike=len(verdict.reasons) > in_zone,
+        zone=bundle.decision_with(verdict.inputs).zone,
+        unreliable=any(reason.kind != "in_zone" for reason in verdict.reasons),
         map=_map(evidence, picture) if evidence and picture else None,
         similar=tuple(
             Neighbour(each.label, each.distance, embedded(each.thumbnail))
@@ -159,8 +158,10 @@ def card_of(
             "probability": verdict.probability,
             "threshold": verdict.threshold,
             "label": verdict.label,
-            "reasons": [*verdict.reasons],
-            "warnings": [*verdict.warnings, *([verdict.known] if verdict.known else [])],
+            "reasons": [reason.text for reason in verdict.reasons],
+            "warnings": [
+                note.text for note in (*verdict.warnings, verdict.known) if note is not None
+            ],
             "classes": verdict.classes,
             **({"inputs": verdict.inputs} if verdict.inputs else {}),
             "model": bundle.identity[:16],
@@ -171,7 +172,7 @@ def card_of(
     )
 
 
-def _map(evidence: Evidence, picture: Preview) -> Map:
+def _map(evidence: Evidence, picture: Thumbnail) -> Map:
     effect = evidence.effect
     rows, columns = effect.shape
     return Map(

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import base64
 import io
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from features.images.decoding import decode
+from features.images.thumbnails import Thumbnail, data_uri, thumbnail
 
-__all__ = ["Preview", "embedded", "overlay", "preview"]
+__all__ = ["embedded", "overlay", "preview"]
 
 SIDE: Final = 448
 # The ends of Brewer's PuOr: told apart with any kind of colour vision, and on a grey picture.
@@ -23,42 +21,14 @@ _STRONGEST: Final = 0.9
 _KINDS: Final = {b"\xff\xd8\xff": "jpeg", b"\x89PNG": "png", b"RIFF": "webp"}
 
 
-@dataclass(frozen=True)
-class Preview:
-    """An image as a page shows it.
-
-    Parameters
-    ----------
-    address : str
-        ``data:`` address of a JPEG.
-    width, height : int
-        In pixels, in the proportions of the image.
-    """
-
-    address: str
-    width: int
-    height: int
-
-
-def preview(image: bytes, side: int = SIDE) -> Preview:
-    """Make an image small, by the only decoder: it reads what browsers can't show.
-
-    Parameters
-    ----------
-    image : bytes
-        Content of an image file.
-    side : int, optional
-        The longer side in pixels.
+def preview(image: bytes) -> Thumbnail:
+    """Make the content of an image file as small as a card shows it.
 
     Raises
     ------
     UnreadableImage
     """
-    decoded = decode(image, side)
-    scale = side / max(decoded.width, decoded.height)
-    width, height = (max(1, round(each * scale)) for each in (decoded.width, decoded.height))
-    small = Image.fromarray(decoded.pixels).resize((width, height))
-    return Preview(_address(small, "jpeg", quality=85), width, height)
+    return thumbnail(image, SIDE, quality=85)
 
 
 def overlay(effect: npt.NDArray[np.float32], width: int, height: int) -> str:
@@ -86,7 +56,9 @@ def overlay(effect: npt.NDArray[np.float32], width: int, height: int) -> str:
     # A little more for the faint, which a grey picture swallows.
     alpha = np.abs(strength) ** 0.8 * _STRONGEST * 255
     pixels = np.concatenate([colours, alpha[..., np.newaxis]], axis=-1).round().astype(np.uint8)
-    return _address(Image.fromarray(pixels, "RGBA"), "png", optimize=True)
+    file = io.BytesIO()
+    Image.fromarray(pixels, "RGBA").save(file, "png", optimize=True)
+    return data_uri(file.getvalue(), "png")
 
 
 def embedded(content: bytes | None) -> str | None:
@@ -104,15 +76,5 @@ def embedded(content: bytes | None) -> str | None:
     """
     for magic, kind in _KINDS.items():
         if content and content.startswith(magic):
-            return _data(content, kind)
+            return data_uri(content, kind)
     return None
-
-
-def _address(picture: Image.Image, kind: str, **options: object) -> str:
-    file = io.BytesIO()
-    picture.save(file, kind, **options)
-    return _data(file.getvalue(), kind)
-
-
-def _data(content: bytes, kind: str) -> str:
-    return f"data:image/{kind};base64," + base64.b64encode(content).decode("ascii")

@@ -18,6 +18,7 @@ from flask import (
 )
 from werkzeug.wrappers import Response as AnyResponse
 
+from features.numbers import probability
 from features.presenting import MARKS, NOT_A_DIAGNOSIS
 from service.access.headers import REPORT_POLICY
 from service.access.rules import access, check_form
@@ -45,8 +46,9 @@ def pages_blueprint(
 ) -> Blueprint:
     """Make the routes that a browser asks for."""
     blueprint = Blueprint("pages", __name__)
-    for name in ("percent", "position", "sentence"):
-        blueprint.add_app_template_filter(getattr(wording, name))
+    blueprint.add_app_template_filter(probability, "percent")
+    blueprint.add_app_template_filter(wording.position)
+    blueprint.add_app_template_filter(wording.sentence)
 
     @blueprint.app_context_processor
     def on_every_page() -> dict[str, Any]:
@@ -75,7 +77,7 @@ def pages_blueprint(
 
     @blueprint.post("/")
     def classify() -> Response:
-        template = "_cards.html" if wants_fragment() else "index.html"
+        template = "card/cards.html" if wants_fragment() else "index.html"
         with classifier.turn() as served:
             check_form()
             try:

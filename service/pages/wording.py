@@ -6,26 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from features.numbers import decimal, spaced_interval
+from features.presenting import SPLIT_IMAGES
+
 __all__ = [
     "Figure",
     "Flagging",
     "Share",
     "figures",
     "in_people",
-    "percent",
     "place",
     "position",
     "sentence",
 ]
-
-# The split that says most about images the classifier has not seen, first.
-SPLITS: Final = {
-    "test": "test images",
-    "valid": "validation images",
-    "cross-validation": "training images, cross-validated",
-}
-NARROW_SPACE: Final = "\N{NARROW NO-BREAK SPACE}"
-
 
 _ROWS: Final = ("upper", "", "lower")
 _COLUMNS: Final = ("left", "", "right")
@@ -93,39 +86,6 @@ class Figure:
     brier: str
 
 
-def percent(probability: float, other: float | None = None) -> str:
-    """Write a probability so that it is neither rounded to certainty nor to another one.
-
-    Parameters
-    ----------
-    probability : float
-    other : float, optional
-        Digits are added until the two look different, if they are.
-
-    Examples
-    --------
-    >>> percent(0.1234).replace(NARROW_SPACE, " ")
-    '12.3 %'
-    >>> percent(0.99999).replace(NARROW_SPACE, " ")
-    '> 99.9 %'
-    >>> percent(0.12345, 0.12349).replace(NARROW_SPACE, " ")
-    '12.345 %'
-    """
-    if 0 < probability < 0.001:
-        return f"<{NARROW_SPACE}0.1{NARROW_SPACE}%"
-    if 0.999 < probability < 1:
-        return f">{NARROW_SPACE}99.9{NARROW_SPACE}%"
-    digits = 1
-    while (
-        other is not None
-        and other != probability
-        and digits < 6
-        and f"{probability:.{digits}%}" == f"{other:.{digits}%}"
-    ):
-        digits += 1
-    return f"{probability * 100:.{digits}f}{NARROW_SPACE}%"
-
-
 def position(probability: float) -> str:
     """Give the place of a probability on a drawn scale, as a share of its width."""
     return f"{min(max(probability, 0.0), 1.0) * 100:.2f}%"
@@ -164,7 +124,7 @@ def in_people(metrics: Mapping[str, Any]) -> Flagging | None:
     """Say what the threshold does, from the split with the most images of the positive class."""
     told = [
         split
-        for split in SPLITS
+        for split in SPLIT_IMAGES
         if all(_point(metrics, split).get(name) for name in ("sensitivity", "specificity"))
     ]
     if not told:
@@ -176,7 +136,7 @@ def in_people(metrics: Mapping[str, Any]) -> Flagging | None:
     rightly = found["value"] * positives
     flagged = rightly + (1 - passed["value"]) * (images - positives)
     return Flagging(
-        split=f"the {SPLITS[split]}",
+        split=f"the {SPLIT_IMAGES[split]}",
         images=images,
         positives=positives,
         positive=Share(_hundredths(found["value"]), _bound(found["low"]), _bound(found["high"])),
@@ -211,9 +171,9 @@ def figures(metrics: Mapping[str, Any]) -> list[Figure]:
             auc=_interval(metrics[split]["auc"]),
             sensitivity=_interval(metrics[split]["operating_point"]["sensitivity"], share=True),
             specificity=_interval(metrics[split]["operating_point"]["specificity"], share=True),
-            brier=f"{metrics[split]['brier']:.3f}",
+            brier=decimal(metrics[split]["brier"]),
         )
-        for split, name in SPLITS.items()
+        for split, name in SPLIT_IMAGES.items()
         if split in metrics
     ]
 
@@ -221,12 +181,4 @@ def figures(metrics: Mapping[str, Any]) -> list[Figure]:
 def _interval(found: Mapping[str, float | None] | None, *, share: bool = False) -> str:
     if found is None or found["value"] is None:
         return "not measurable"
-    unit = f"{NARROW_SPACE}%" if share else ""
-    value, low, high = (_written(found[name], share=share) for name in ("value", "low", "high"))
-    return f"{value}{unit} ({low}\N{EN DASH}{high})"
-
-
-def _written(value: float | None, *, share: bool) -> str:
-    if value is None:
-        return "?"
-    return f"{value * 100:.0f}" if share else f"{value:.3f}"
+    return spaced_interval(found["value"], found["low"], found["high"], share=share)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import expit
 
 from features.cache.contents import Features, Items
 from features.embedding.specification import ExtractorSpec
@@ -57,3 +58,12 @@ def features_of(
         height=np.full(n, 450, np.int32),
     )
     return Features(spec=spec, embeddings=X, items=items, synthetic=synthetic)
+
+
+def drawn(
+    n: int, seed: int, *, slope: float = 1.5, intercept: float = -1.0
+) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float64]]:
+    """Scores, and labels that are positive with the probability that a sigmoid gives."""
+    rng = np.random.default_rng(seed)
+    scores = rng.normal(size=n) * 2
+    return (rng.random(n) < expit(slope * scores + intercept)).astype(np.int8), scores

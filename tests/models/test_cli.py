@@ -14,6 +14,7 @@ from models.__main__ import main
 from models.bundle.loading import load_bundle
 from models.report.publishing import publish_bundle
 from models.training.comparison import compare_heads
+from models.training.options import Options
 from tests.conftest import Run
 from tests.models.cached import cluster_features, spec_of
 from tests.pictures import image_bytes
@@ -24,7 +25,7 @@ NOTICE = "Decision support, not a diagnosis."
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     features = cluster_features(spec=spec_of(None))
-    comparison = compare_heads(features, heads=["logistic_regression"], folds=3, jobs=1)
+    comparison = compare_heads(features, Options(heads=["logistic_regression"], folds=3, jobs=1))
     folder = tmp_path_factory.mktemp("cli") / "bundle"
     publish_bundle(folder, comparison, features)
     return folder
@@ -53,7 +54,7 @@ def test_plain_text_from_a_process_is_nothing_but_results(
     lines = done.stdout.splitlines()
     names = [str(images / name) for name in ("a.JPG", "b.jpg", "more/c, d.jpg")]
     assert [line.split(": ")[0] for line in lines[:-1]] == names
-    threshold = load_bundle(bundle).threshold
+    threshold = load_bundle(bundle).decision.threshold
     for line in lines[:-1]:
         assert f"threshold {threshold:.3f}" in line
         probability = float(line.split("probability ")[1].split(",")[0])
@@ -114,7 +115,7 @@ def test_show_says_what_a_bundle_is(bundle: Path) -> None:
     for told in (
         "melanoma (positive) against benign",
         found.fingerprint,
-        found.threshold_rule,
+        found.decision.threshold_rule,
         "Logistic regression",
         "UNTRAINED: ",
         "cross-validation",

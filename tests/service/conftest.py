@@ -20,6 +20,7 @@ from features.embedding.extractor import load_extractor
 from models.decisions.thresholds import read_rule
 from models.report.publishing import publish_bundle
 from models.training.comparison import compare_heads
+from models.training.options import Options
 from service.access.keys import SCOPES, make_key
 from tests.service.asking import Keys, Server, lesion_jpeg, wait_for
 from tests.service.browsing import Visit, Visitor, find_chromium
@@ -46,7 +47,7 @@ def drawn() -> Features:
 
 def fit(folder: Path, features: Features, rule: str) -> Path:
     comparison = compare_heads(
-        features, heads=["logistic_regression"], folds=3, jobs=1, rule=read_rule(rule)
+        features, Options(heads=["logistic_regression"], folds=3, jobs=1, rule=read_rule(rule))
     )
     publish_bundle(folder, comparison, features)
     return folder
@@ -81,9 +82,38 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Keys:
 
 
 @pytest.fixture(scope="session")
-def spawn() -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Start the command; what still runs at the end is killed."""
-    started: list[subprocess.Popen[str]] = []
+def started() -> list[subprocess.Popen[str]]:
+    """What runs for a test or a module, and ends with it."""
+    return []
+
+
+def ends(processes: list[subprocess.Popen[str]]) -> None:
+    for process in processes:
+        process.kill()
+        process.wait()
+        for pipe in filter(None, (process.stdout, process.stderr)):
+            pipe.close()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _ends_with_the_module(started: list[subprocess.Popen[str]]) -> Iterator[None]:
+    yield
+    ends(started)
+    started.clear()
+
+
+@pytest.fixture(autouse=True)
+def _ends_with_the_test(started: list[subprocess.Popen[str]]) -> Iterator[None]:
+    # Fixtures of wider scope came before: what they started stays.
+    before = len(started)
+    yield
+    ends(started[before:])
+    del started[before:]
+
+
+@pytest.fixture(scope="session")
+def spawn(started: list[subprocess.Popen[str]]) -> Callable[..., subprocess.Popen[str]]:
+    """Start the command; it is killed at the end of the test or module that asked for it."""
 
     def spawn_service(*arguments: str | Path, **popen: Any) -> subprocess.Popen[str]:
         process = subprocess.Popen(
@@ -92,12 +122,7 @@ def spawn() -> Iterator[Callable[..., subprocess.Popen[str]]]:
         started.append(process)
         return process
 
-    yield spawn_service
-    for process in started:
-        process.kill()
-        process.wait()
-        for pipe in filter(None, (process.stdout, process.stderr)):
-            pipe.close()
+    return spawn_service
 
 
 @pytest.fixture(scope="session")
@@ -117,8 +142,14 @@ def start(
 
 
 @pytest.fixture(scope="session")
-def server(bundle: Path, start: Callable[..., Server]) -> Server:
-    return start(bundle, "--max-upload-mb", "8", "--max-images", "24")
+def server(
+    bundle: Path, start: Callable[..., Server], started: list[subprocess.Popen[str]]
+) -> Iterator[Server]:
+    """Serve all tests that leave no trace."""
+    server = start(bundle, "--max-upload-mb", "8", "--max-images", "24")
+    started.remove(server.process)
+    yield server
+    ends([server.process])
 
 
 @pytest.fixture(scope="session")

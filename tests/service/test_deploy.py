@@ -69,5 +69,5 @@ def test_a_wheel_has_the_pages(tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     for folder in ("templates", "static"):
-        for path in (ROOT / "service" / "pages" / folder).iterdir():
-            assert f"service/pages/{folder}/{path.name}" in names
+        for path in (ROOT / "service" / "pages" / folder).rglob("*.*"):
+            assert path.relative_to(ROOT).as_posix() in names

@@ -162,8 +162,8 @@ def test_over_capacity_the_answer_is_quick_and_health_is_told(bundle: Path, star
 
 
 def test_who_waits_too_long_is_told(bundle: Path, start: Start) -> None:
-    server = start(bundle, "--max-seconds", "1", "--max-images", "256", "--max-upload-mb", "64")
-    many = [(f"{number}.jpg", lesion_jpeg(size=64)) for number in range(256)]
+    server = start(bundle, "--max-seconds", "1", "--max-images", "96", "--max-upload-mb", "64")
+    many = [(f"{number}.jpg", lesion_jpeg(size=64)) for number in range(96)]
     with ThreadPoolExecutor(12) as clients:
         answers = list(clients.map(lambda _: server.classify(*many), range(12)))
     late = [answer for answer in answers if answer.status == 503]

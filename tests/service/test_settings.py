@@ -4,22 +4,27 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
-from service.settings import OPTIONS, Settings, SettingsError
-
-
-def test_every_option_is_a_setting_and_a_variable() -> None:
-    assert {option.name for option in OPTIONS} == {field.name for field in fields(Settings)}
-    assert {option.envvar for option in OPTIONS} == {
-        f"LESION_{field.name.upper()}" for field in fields(Settings)
-    }
+from service.__main__ import command
+from service.settings import OPTIONS, Settings, SettingsError, variable
 
 
-def test_options_and_settings_have_the_same_defaults(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_field_is_an_option_and_a_variable_with_its_default(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     for option in OPTIONS:
         monkeypatch.delenv(str(option.envvar), raising=False)
     monkeypatch.setenv("LESION_BUNDLE", "bundle")
     assert Settings.from_environment() == Settings(bundle=Path("bundle"))
+    told = CliRunner().invoke(command, ["--help"]).output
+    for field in fields(Settings):
+        assert f"--{field.name.replace('_', '-')}" in told
+        assert variable(field.name) in told
+
+
+def test_a_secret_is_not_printed() -> None:
+    assert "0123456789abcdef" not in repr(Settings(bundle=Path(), secret="0123456789abcdef"))  # noqa: S106
 
 
 def test_settings_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

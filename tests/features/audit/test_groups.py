@@ -102,6 +102,16 @@ def test_nearest_are_the_nearest_in_every_block() -> None:
     )
 
 
+def test_a_point_is_not_its_own_neighbour_among_many_that_are_the_same() -> None:
+    points = np.zeros((9, 4), np.float32)
+    points[:, 0] = 1
+    found = nearest(points, k=3)
+    assert not (found.index == np.arange(9)[:, np.newaxis]).any()
+    assert all(len(set(row)) == 3 for row in found.index.tolist())
+    np.testing.assert_allclose(found.distance, 0, atol=1e-6)
+    assert nearest(points[:1], k=3).index.shape == (1, 0)
+
+
 def test_planted_copies_are_found_among_many_embeddings() -> None:
     rng = np.random.default_rng(1)
     embeddings = rng.random((12_000, 300), np.float32)

@@ -8,70 +8,28 @@ import h5py
 import numpy as np
 import pytest
 
-from features.datasets.drawn import sample_lesion
-from features.datasets.drawn_lesion import draw_lesion
 from features.embedding.extractor import Extractor, load_extractor
 from features.embedding.specification import ExtractorSpec
 from features.errors import CacheMismatch, ExtractorError, WeightsError
 from features.images.decoding import load_pixels
+from features.networks.keras import build_base
 from features.networks.registry import NETWORKS
-from features.networks.untrained import measure_statistics, set_untrained_weights, untrained_sha256
+from features.networks.untrained import set_untrained_weights
 from tests.pictures import image_bytes
 
 
 @pytest.fixture(scope="module")
 def untrained() -> Extractor:
-    return load_extractor("inception_v3", "untrained", input_size=75)
+    return load_extractor("inception_v3", "untrained", input_size=75, precision="fp32")
+
+
+SMALL_AND_LARGE = pytest.mark.parametrize(
+    ("network", "size"), [("vgg16", 32), pytest.param("inception_v3", 75, marks=pytest.mark.slow)]
+)
 
 
 def pictures(count: int, size: int) -> np.ndarray:
     return np.stack([load_pixels(image_bytes(seed), size) for seed in range(count)])
-
-
-def keras_base(network: str, size: int) -> object:
-    import keras
-
-    return getattr(keras.applications, NETWORKS[network].keras_name)(
-        weights=None, include_top=False, input_shape=(size, size, 3)
-    )
-
-
-@pytest.mark.parametrize(("network", "size"), [("inception_v3", 75), ("vgg16", 32)])
-def test_embeddings_are_those_of_keras_with_its_own_preprocessing(network: str, size: int) -> None:
-    import keras
-
-    base = keras_base(network, size)
-    set_untrained_weights(base, network)
-    pixels = pictures(3, size)
-    module = getattr(keras.applications, network)
-    maps = np.asarray(base(module.preprocess_input(pixels.astype("float32")), training=False))
-    extractor = load_extractor(network, "untrained", input_size=size, precision="fp32")
-    embeddings = extractor.embed(pixels)
-    assert embeddings.shape == (3, extractor.spec.dim)
-    assert embeddings.dtype == np.float32
-    expected = maps.mean(axis=(1, 2))
-    assert np.linalg.norm(embeddings - expected) < 1e-4 * np.linalg.norm(expected)
-
-
-@pytest.mark.parametrize("network", list(NETWORKS))
-def test_untrained_weights_are_the_same_everywhere(network: str) -> None:
-    base = keras_base(network, NETWORKS[network].smallest_input)
-    set_untrained_weights(base, network)
-    assert untrained_sha256(base) == NETWORKS[network].untrained_sha256
-
-
-def test_the_stored_statistics_are_those_of_drawn_lesions() -> None:
-    base = keras_base("inception_v3", 299)
-    set_untrained_weights(base, "inception_v3")
-    stored = np.concatenate(
-        [np.asarray(layer.moving_mean) for layer in base.layers if hasattr(layer, "moving_mean")]
-    )
-    rng = np.random.default_rng(0)
-    drawn = np.stack(
-        [draw_lesion(sample_lesion(rng, label), 299) for label in ("melanoma", "NotMelanoma") * 6]
-    )
-    measured = measure_statistics(base, drawn.astype(np.float32) / 127.5 - 1.0)
-    assert np.corrcoef(stored, measured["mean"])[0, 1] > 0.95
 
 
 def test_an_embedding_does_not_depend_on_its_neighbours(untrained: Extractor) -> None:
@@ -126,35 +84,41 @@ def test_unknown_networks_and_small_inputs_are_refused() -> None:
         load_extractor("inception_v3", "untrained", input_size=60)
 
 
-def test_a_weights_file_of_ones_own_is_loaded(tmp_path: Path, untrained: Extractor) -> None:
-    base = keras_base("inception_v3", 75)
-    set_untrained_weights(base, "inception_v3")
+@SMALL_AND_LARGE
+def test_a_weights_file_of_ones_own_is_loaded(tmp_path: Path, network: str, size: int) -> None:
+    base = build_base(NETWORKS[network].origin, size)
+    set_untrained_weights(base, NETWORKS[network].origin)
     path = tmp_path / "own.weights.h5"
     base.save_weights(path)
-    extractor = load_extractor("inception_v3", path, input_size=75)
+    extractor = load_extractor(network, path, input_size=size)
     assert extractor.spec.weights == "pretrained"
     assert extractor.weights_path == path
+    untrained = load_extractor(network, "untrained", input_size=size)
     np.testing.assert_array_equal(
-        extractor.embed(pictures(2, 75)), untrained.embed(pictures(2, 75))
+        extractor.embed(pictures(2, size)), untrained.embed(pictures(2, size))
     )
 
 
-def test_the_layout_of_the_imagenet_files_is_loaded(tmp_path: Path, untrained: Extractor) -> None:
+@SMALL_AND_LARGE
+def test_the_layout_of_the_imagenet_files_is_loaded(
+    tmp_path: Path, network: str, size: int
+) -> None:
     from keras.src.legacy.saving import legacy_h5_format
 
-    base = keras_base("inception_v3", 75)
-    set_untrained_weights(base, "inception_v3")
+    base = build_base(NETWORKS[network].origin, size)
+    set_untrained_weights(base, NETWORKS[network].origin)
     path = tmp_path / "legacy.h5"
     with h5py.File(path, "w") as file:
         legacy_h5_format.save_weights_to_hdf5_group(file, base)
-    extractor = load_extractor("inception_v3", path, input_size=75)
+    extractor = load_extractor(network, path, input_size=size)
+    untrained = load_extractor(network, "untrained", input_size=size)
     np.testing.assert_array_equal(
-        extractor.embed(pictures(2, 75)), untrained.embed(pictures(2, 75))
+        extractor.embed(pictures(2, size)), untrained.embed(pictures(2, size))
     )
 
 
 def test_weights_that_do_not_fit_are_told(tmp_path: Path) -> None:
-    base = keras_base("vgg16", 32)
+    base = build_base(NETWORKS["vgg16"].origin, 32)
     vgg = tmp_path / "vgg.weights.h5"
     base.save_weights(vgg)
     with pytest.raises(WeightsError, match="don't fit inception_v3 without its top"):
@@ -181,7 +145,12 @@ def test_imagenet_weights_out_of_reach_fail_fast_and_say_what_to_do(
         load_extractor("vgg16", "imagenet")
     assert time.monotonic() - start < 20
     message = str(caught.value)
-    for part in (NETWORKS["vgg16"].url, str(tmp_path / "models"), "--weights PATH", "untrained"):
+    for part in (
+        NETWORKS["vgg16"].origin.url,
+        str(tmp_path / "models"),
+        "--weights PATH",
+        "untrained",
+    ):
         assert part in message
 
 
@@ -189,7 +158,7 @@ def test_keras_own_copy_of_imagenet_weights_is_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    copy = tmp_path / "models" / NETWORKS["vgg16"].file
+    copy = tmp_path / "models" / NETWORKS["vgg16"].origin.file
     copy.parent.mkdir()
     copy.write_bytes(b"kept by Keras")
     assert load_extractor("vgg16", "imagenet").weights_path == copy

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from features.cache.contents import read_features
 from features.datasets.folders import find_images
 from features.embedding.extractor import Extractor, load_extractor, rebuild_extractor
-from features.embedding.recipes import RECIPES, choose_recipe
+from features.embedding.recipes import choose_recipe
 from features.embedding.views import TURNS, View, combine, parse_views, view_names
 from features.errors import CacheMismatch, ExtractorError
 from features.extraction import extract
@@ -22,32 +22,29 @@ from tests.conftest import Run
 from tests.pictures import image_bytes
 
 INCEPTION = NETWORKS["inception_v3"]
-PARTS = {"layers": ("mixed5", "mixed8"), "pooling": "mean+std", "sizes": (75, 96)}
+LAYERS = {"inception_v3": ("mixed5", "mixed8"), "vgg16": ("block3_pool", "block5_pool")}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    folder = tmp_path_factory.mktemp("cache")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LESION_CACHE", str(folder))
-        yield folder
+def several(name: str, engine: str = "auto") -> Extractor:
+    network = NETWORKS[name]
+    size = network.smallest_input
+    recipe = choose_recipe(
+        network, "fast", views=("identity", "rotate-90"), layers=LAYERS[name], pooling="mean+std",
+        sizes=(size, size + 16),
+    )  # fmt: skip
+    return load_extractor(name, "untrained", recipe=recipe, engine=engine, precision="fp32")
 
 
-def several(engine: str = "auto") -> Extractor:
-    recipe = choose_recipe(INCEPTION, "fast", views=("identity", "rotate-90"), **PARTS)
-    return load_extractor(
-        "inception_v3", "untrained", recipe=recipe, engine=engine, precision="fp32"
-    )
-
-
-@pytest.fixture(scope="module")
-def extractor() -> Extractor:
-    return several()
+@pytest.fixture(
+    scope="module", params=["vgg16", pytest.param("inception_v3", marks=pytest.mark.slow)]
+)
+def extractor(request: pytest.FixtureRequest) -> Extractor:
+    return several(request.param)
 
 
 @pytest.fixture(scope="module")
-def scales() -> tuple[np.ndarray, np.ndarray]:
-    images = [decode(image_bytes(seed), 75, 96).frames for seed in range(3)]
+def scales(extractor: Extractor) -> tuple[np.ndarray, np.ndarray]:
+    images = [decode(image_bytes(seed), *extractor.spec.frames).frames for seed in range(3)]
     small, large = (np.stack(scale) for scale in zip(*images, strict=True))
     return small, large
 
@@ -106,8 +103,8 @@ def test_views_of_a_size_are_averaged_and_sizes_lie_side_by_side() -> None:
 
 
 def test_every_recipe_can_be_made() -> None:
-    for name, recipes in RECIPES.items():
-        for recipe in recipes:
+    for name, network in NETWORKS.items():
+        for recipe in network.recipes:
             spec = load_extractor(name, "untrained", recipe=recipe).spec
             assert spec.width == spec.dim * len(spec.views)
             assert len(spec.combine(np.zeros((1, spec.width), np.float32))[0]) == spec.head_dim
@@ -157,7 +154,7 @@ def test_a_view_is_what_the_turned_image_gives(
 def test_both_engines_agree_on_all_layers_views_and_sizes(
     extractor: Extractor, scales: tuple[np.ndarray, np.ndarray]
 ) -> None:
-    keras = several("keras").embed(*scales)
+    keras = several(extractor.spec.network, "keras").embed(*scales)
     found = extractor.embed(*scales)
     assert np.linalg.norm(found - keras) < 1e-4 * np.linalg.norm(keras)
 
@@ -169,7 +166,9 @@ def test_an_extractor_is_rebuilt_from_its_specification(extractor: Extractor) ->
 def test_pixels_of_a_missing_size_are_refused(
     extractor: Extractor, scales: tuple[np.ndarray, np.ndarray]
 ) -> None:
-    with pytest.raises(ValueError, match=r"expected uint8 and \(n, 75, 75, 3\), \(n, 96, 96, 3\)"):
+    small, large = (each.shape[1] for each in scales)
+    expected = rf"expected uint8 and \(n, {small}, {small}, 3\), \(n, {large}, {large}, 3\)"
+    with pytest.raises(ValueError, match=expected):
         extractor.embed(scales[0])
 
 
@@ -188,7 +187,8 @@ def test_views_are_kept_apart_and_given_to_heads_averaged(
     np.testing.assert_allclose(
         features.embedded(features.items)[:1], spec.combine(rows), rtol=1e-3, atol=1e-3
     )
-    with pytest.raises(CacheMismatch, match="views identity, rotate-90, identity@96"):
+    larger = spec.input_size + 16
+    with pytest.raises(CacheMismatch, match=f"views identity, rotate-90, identity@{larger}"):
         extract(
             find_images(images),
             Extractor(replace(spec, views=("identity",)), lambda size: extractor.prepare()),

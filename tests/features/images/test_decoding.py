@@ -237,7 +237,7 @@ def test_oddities_of_jpegs_that_do_no_harm_are_passed_over() -> None:
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
-@pytest.mark.parametrize("size", [(2600, 1900), (333, 217)])
+@pytest.mark.parametrize("size", [(1300, 950), (333, 217)])
 @pytest.mark.parametrize("options", [{}, {"subsampling": 0}, {"progressive": True}])
 def test_strictly_decoded_jpegs_have_the_pixels_that_pillow_gives(
     mode: str, size: tuple[int, int], options: dict[str, object]
@@ -273,6 +273,14 @@ def test_a_png_whose_checksums_do_not_match_is_refused() -> None:
             changed = bytearray(whole)
             changed[place] ^= 16
             assert refused(bytes(changed)).code == "unreadable"
+
+
+def test_a_png_that_ends_with_its_picture_but_not_as_it_should_is_refused() -> None:
+    whole = image_bytes(5, (300, 200), "PNG")
+    end = whole.rindex(b"IEND") - 4
+    assert refused(whole[:end]).code == "truncated"
+    assert refused(whole[:end] + bytes(16) + whole[end:]).code == "unreadable"
+    assert refused(whole[: whole.index(b"IDAT") - 4] + whole[end:]).code == "unreadable"
 
 
 def test_a_pipe_and_an_enormous_file_are_refused_without_reading(tmp_path: Path) -> None:

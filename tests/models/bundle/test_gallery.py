@@ -17,8 +17,10 @@ from features.cache.contents import Features, Items
 from models.bundle.gallery import GALLERY, GalleryError, read_gallery, write_gallery
 from models.bundle.loading import load_bundle
 from models.bundle.manifest import BundleRefused, seal
+from models.bundle.saving import BundleOptions
 from models.report.publishing import publish_bundle
 from models.training.comparison import compare_heads
+from models.training.options import Options
 from tests.models.cached import SMALL, cluster_features, with_images
 from tests.pictures import image_bytes
 
@@ -73,16 +75,16 @@ def test_the_same_image_is_known(tmp_path: Path) -> None:
 def test_too_few_images_call_nothing_unlike(tmp_path: Path) -> None:
     gallery = read_gallery(written(tmp_path, pictured(tmp_path / "images")), SMALL)
     assert gallery.limit is None
-    assert gallery.unlike(2.0) == ()
+    assert not gallery.is_unlike(2.0)
 
 
-def test_the_limit_is_kept_and_told(tmp_path: Path) -> None:
+def test_the_limit_is_kept(tmp_path: Path) -> None:
     features = cluster_features(200)
     gallery = read_gallery(written(tmp_path, features), SMALL)
     assert gallery.limit is not None
-    assert gallery.unlike(gallery.limit) == ()
-    (told,) = gallery.unlike(gallery.limit + 0.5)
-    assert "beyond 99% of them" in told
+    assert gallery.alpha == 0.01
+    assert not gallery.is_unlike(gallery.limit)
+    assert gallery.is_unlike(gallery.limit + 0.5)
 
 
 Edit = Callable[[h5py.File], object]
@@ -169,11 +171,13 @@ def test_pictures_that_are_no_jpegs_are_refused(tmp_path: Path) -> None:
 
 def test_a_bundle_has_one_or_has_not(tmp_path: Path) -> None:
     features = cluster_features()
-    comparison = compare_heads(features, heads=["logistic_regression"], folds=3, jobs=1)
+    comparison = compare_heads(features, Options(heads=["logistic_regression"], folds=3, jobs=1))
     bundle = publish_bundle(tmp_path / "with", comparison, features)
     assert bundle.gallery is not None
     assert set(bundle.gallery.sha256) == set(comparison.images["train"].sha256)
-    without = publish_bundle(tmp_path / "without", comparison, features, gallery=False)
+    without = publish_bundle(
+        tmp_path / "without", comparison, features, BundleOptions(gallery=False)
+    )
     assert without.gallery is None
     assert not (tmp_path / "without" / GALLERY).exists()
     path = tmp_path / "with" / GALLERY

@@ -9,6 +9,7 @@ from models.bundle.manifest import BundleRefused
 from models.errors import TrainingError
 from models.report.publishing import publish_bundle
 from models.training.comparison import compare_heads
+from models.training.options import Options
 from tests.models.cached import cluster_features
 
 
@@ -55,7 +56,7 @@ def test_settings_that_are_not_the_heads_are_refused(
 def test_nothing_is_searched_and_a_bundle_gives_its_own_settings(tmp_path: Path) -> None:
     features = cluster_features()
     settings = {"svm": {"C": 2.0, "gamma": 0.01}}
-    found = compare_heads(features, heads=["svm"], folds=3, jobs=1, settings=settings)
+    found = compare_heads(features, Options(heads=["svm"], folds=3, jobs=1, settings=settings))
     assert [one.settings for one in found.best.candidates] == [settings["svm"]]
     assert found.best.evaluations["cross-validation"].auc is not None
     publish_bundle(tmp_path / "bundle", found, features)

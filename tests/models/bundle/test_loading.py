@@ -19,12 +19,14 @@ from sklearn.ensemble import RandomForestClassifier
 from features.cache.contents import Features
 from models.bundle.loading import Bundle, load_bundle
 from models.bundle.manifest import BundleRefused, seal
-from models.bundle.saving import find_weights
+from models.bundle.saving import BundleOptions, find_weights
 from models.bundle.staging import require_free
-from models.heads.base import HEADS, score
+from models.heads import HEADS
+from models.heads.base import score
 from models.heads.files import HeadFileError
 from models.report.publishing import publish_bundle
 from models.training.comparison import compare_heads
+from models.training.options import Options
 from models.training.results import Comparison
 from tests.models.cached import SMALL, cluster_features, spec_of
 
@@ -47,7 +49,7 @@ FILES = (
 
 @cache
 def compared(name: str = "logistic_regression") -> Comparison:
-    return compare_heads(FEATURES, heads=[name], folds=3, jobs=1)
+    return compare_heads(FEATURES, Options(heads=[name], folds=3, jobs=1))
 
 
 def trained(path: Path | str = "") -> tuple[Comparison, Features]:
@@ -59,18 +61,26 @@ def trained(path: Path | str = "") -> tuple[Comparison, Features]:
     return comparison, features
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    publish_bundle(tmp_path / "bundle", compared(), FEATURES)
-    return tmp_path / "bundle"
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the bundles lie that tests get copies of."""
+    return tmp_path_factory.mktemp("saved")
 
 
 @pytest.fixture
-def trained_folder(tmp_path: Path) -> Path:
-    weights = tmp_path / "found.weights.h5"
-    weights.write_bytes(WEIGHTS)
-    publish_bundle(tmp_path / "bundle", *trained(weights))
-    return tmp_path / "bundle"
+def folder(saved: Path, tmp_path: Path) -> Path:
+    if not (saved / "plain").exists():
+        publish_bundle(saved / "plain", compared(), FEATURES)
+    return Path(shutil.copytree(saved / "plain", tmp_path / "bundle"))
+
+
+@pytest.fixture
+def trained_folder(saved: Path, tmp_path: Path) -> Path:
+    if not (saved / "trained").exists():
+        weights = saved / "found.weights.h5"
+        weights.write_bytes(WEIGHTS)
+        publish_bundle(saved / "trained", *trained(weights))
+    return Path(shutil.copytree(saved / "trained", tmp_path / "bundle"))
 
 
 def change(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None:
@@ -97,8 +107,7 @@ def test_a_bundle_comes_back(name: str, tmp_path: Path) -> None:
     assert bundle.labels == ("benign", "melanoma")
     assert (bundle.head_name, bundle.head_title) == (name, HEADS[name].title)
     assert bundle.settings == head.settings
-    assert (bundle.threshold, bundle.threshold_rule) == (head.threshold, head.threshold_rule)
-    assert bundle.calibration == head.calibration
+    assert bundle.decision == head.decision
     assert bundle.marks == ("untrained", "synthetic")
     assert bundle.counts == comparison.counts
     assert list(bundle.metrics) == ["cross-validation", "valid", "test"]
@@ -106,7 +115,8 @@ def test_a_bundle_comes_back(name: str, tmp_path: Path) -> None:
     assert bundle.versions["features"] == {"python": "3.12"}
     assert bundle.network_path is None
     np.testing.assert_array_equal(bundle.score(X), score(head.estimator, X))
-    np.testing.assert_array_equal(bundle.probability(X), head.calibration.apply(bundle.score(X)))
+    expected = head.decision.calibration.apply(bundle.score(X))
+    np.testing.assert_array_equal(bundle.probability(X), expected)
     assert not list((tmp_path / "new").glob(".*")), "something was left behind"
 
 
@@ -143,7 +153,9 @@ def test_weights_that_moved_are_asked_for(tmp_path: Path) -> None:
         find_weights(replace(features, weights_path=""))
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "here.h5").write_bytes(WEIGHTS)
-    publish_bundle(tmp_path / "bundle", comparison, features, weights=tmp_path / "here.h5")
+    publish_bundle(
+        tmp_path / "bundle", comparison, features, BundleOptions(weights=tmp_path / "here.h5")
+    )
 
 
 def test_other_weights_are_refused(tmp_path: Path) -> None:
@@ -257,7 +269,7 @@ def test_a_bundle_json_that_is_no_such_thing_is_refused(text: bytes, folder: Pat
 
 def test_a_head_for_other_embeddings_is_refused(folder: Path) -> None:
     other = cluster_features(spec=spec_of(SMALL + 1))
-    comparison = compare_heads(other, heads=["logistic_regression"], folds=3, jobs=1)
+    comparison = compare_heads(other, Options(heads=["logistic_regression"], folds=3, jobs=1))
     publish_bundle(folder.parent / "other", comparison, other)
     content = (folder.parent / "other" / "head.skops").read_bytes()
     known = add_file(folder, "head.skops", content)
@@ -286,10 +298,10 @@ def test_a_folder_with_something_in_it_is_left_alone(folder: Path, tmp_path: Pat
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "text").write_text("years of work")
     with pytest.raises(BundleRefused, match="is not a bundle, so --overwrite"):
-        publish_bundle(tmp_path / "thesis", compared(), FEATURES, overwrite=True)
+        publish_bundle(tmp_path / "thesis", compared(), FEATURES, BundleOptions(overwrite=True))
     (folder / "text").write_text("a note")
     with pytest.raises(BundleRefused, match="also holds text"):
-        publish_bundle(folder, compared(), FEATURES, overwrite=True)
+        publish_bundle(folder, compared(), FEATURES, BundleOptions(overwrite=True))
     (tmp_path / "file").write_text("")
     with pytest.raises(BundleRefused, match="is not a folder"):
         require_free(tmp_path / "file")
@@ -301,7 +313,7 @@ def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
 
 
 def test_a_bundle_is_replaced_when_asked(folder: Path) -> None:
-    bundle = publish_bundle(folder, compared("xgboost"), FEATURES, overwrite=True)
+    bundle = publish_bundle(folder, compared("xgboost"), FEATURES, BundleOptions(overwrite=True))
     assert bundle.head_name == "xgboost"
     assert {path.name for path in folder.iterdir()} == {
         "bundle.json", "head.json", "comparison.json", "gallery.h5", "report.html", "MODEL_CARD.md",
@@ -312,7 +324,7 @@ def test_a_bundle_is_replaced_when_asked(folder: Path) -> None:
 def test_a_bundle_behind_a_link_is_replaced_there(folder: Path, tmp_path: Path) -> None:
     link = tmp_path / "current"
     link.symlink_to(folder)
-    publish_bundle(link, compared("xgboost"), FEATURES, overwrite=True)
+    publish_bundle(link, compared("xgboost"), FEATURES, BundleOptions(overwrite=True))
     assert link.is_symlink()
     assert load_bundle(folder).head_name == "xgboost"
 
@@ -323,7 +335,7 @@ def test_a_failure_leaves_the_old_bundle(folder: Path) -> None:
     )
     broken = replace(compared(), heads={"logistic_regression": other})
     with pytest.raises(HeadFileError, match="RandomForest"):
-        publish_bundle(folder, broken, FEATURES, overwrite=True)
+        publish_bundle(folder, broken, FEATURES, BundleOptions(overwrite=True))
     assert load_bundle(folder).head_name == "logistic_regression"
     assert list(folder.parent.iterdir()) == [folder]
 
@@ -358,10 +370,10 @@ def test_a_zone_without_sense_is_refused(zone: Any, folder: Path) -> None:
 
 
 def test_the_zone_comes_back_and_holds_the_threshold(folder: Path) -> None:
-    bundle = load_bundle(folder)
-    assert bundle.zone is not None
-    assert bundle.zone.holds(bundle.threshold)
-    assert bundle.zone.alpha == 0.1
+    decision = load_bundle(folder).decision
+    assert decision.zone is not None
+    assert decision.zone.holds(decision.threshold)
+    assert decision.zone.alpha == 0.1
 
 
 def test_bundles_of_version_1_have_no_zone_and_are_read(folder: Path) -> None:
@@ -370,7 +382,7 @@ def test_bundles_of_version_1_have_no_zone_and_are_read(folder: Path) -> None:
         del values["zone"]
 
     change(folder, older)
-    assert load_bundle(folder).zone is None
+    assert load_bundle(folder).decision.zone is None
 
 
 def test_a_version_without_its_fields_is_refused(folder: Path) -> None:

@@ -15,20 +15,11 @@ from models.decisions.thresholds import (
     Probability,
     TargetSensitivity,
     Youden,
-    cross_fitted,
     read_rule,
     sensitivity_bound,
     uncertain_zone,
 )
-
-
-def drawn(
-    n: int, seed: int, *, slope: float = 1.5, intercept: float = -1.0
-) -> tuple[np.ndarray, np.ndarray]:
-    """Scores, and labels that are positive with the probability that a sigmoid gives."""
-    rng = np.random.default_rng(seed)
-    scores = rng.normal(size=n) * 2
-    return (rng.random(n) < expit(slope * scores + intercept)).astype(np.int8), scores
+from tests.models.clusters import drawn
 
 
 def test_calibration_is_platts_minimum() -> None:
@@ -145,27 +136,6 @@ def test_too_few_positives_are_said_to_be_too_few(n: int) -> None:
     missed = int((positives < found.value).sum())
     assert (n - missed) / n >= 0.95
     assert (n - missed - 1) / n < 0.95
-
-
-def test_a_fold_is_judged_without_its_labels() -> None:
-    labels, scores = drawn(120, 5)
-    tests = [np.arange(start, 120, 4) for start in range(4)]
-    probabilities, suspicious = cross_fitted(labels, scores, tests, TargetSensitivity())
-    altered = labels.copy()
-    altered[tests[2]] = 1 - altered[tests[2]]
-    others, calls = cross_fitted(altered, scores, tests, TargetSensitivity())
-    np.testing.assert_array_equal(probabilities[tests[2]], others[tests[2]])
-    np.testing.assert_array_equal(suspicious[tests[2]], calls[tests[2]])
-    assert not np.array_equal(probabilities[tests[0]], others[tests[0]])
-
-
-def test_cross_fitting_agrees_with_one_fit_where_there_is_much_data() -> None:
-    labels, scores = drawn(20_000, 6)
-    tests = [np.arange(start, 20_000, 5) for start in range(5)]
-    probabilities, suspicious = cross_fitted(labels, scores, tests, TargetSensitivity())
-    calibration = calibrate(labels, scores)
-    np.testing.assert_allclose(probabilities, calibration.apply(scores), atol=0.02)
-    assert suspicious[labels == 1].mean() == pytest.approx(0.953, abs=0.01)
 
 
 def test_youden_is_the_best_sum_over_all_thresholds() -> None:

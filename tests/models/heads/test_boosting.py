@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import xgboost
 
-from models.heads.boosting import ColumnParts, boost, edges_of
+from features.cache.rows import Rows
+from models.heads.base import score
+from models.heads.boosting import BinnedParts, ColumnParts, PartsOnDisk, boost, edges_of
+from models.heads.trees import XGBOOST
+from tests.models.blocks import D, N, data
 from tests.models.clusters import clusters
 
 PARAMETERS = {
@@ -93,3 +98,28 @@ def test_fewer_trees_are_the_first_of_more(trees: int) -> None:
     np.testing.assert_array_equal(
         few.predict(whole), many.predict(whole, iteration_range=(0, trees))
     )
+
+
+@pytest.mark.usefixtures("tiny_blocks")
+@pytest.mark.parametrize("external", [False, True])
+def test_bins_in_files_grow_the_same_trees(tmp_path: Path, external: bool) -> None:
+    X, y = data()
+    parts = PartsOnDisk(Rows(X), 0.2, tmp_path / "parts.h5", seed=3)
+    assert sorted(np.concatenate(parts.columns).tolist()) == list(range(D))
+    binned = BinnedParts(
+        parts,
+        np.arange(N),
+        bins=64,
+        memory=0 if external else 2**30,
+        folder=tmp_path,
+        seed=0,
+        jobs=1,
+    )
+    assert binned.in_memory is not external
+    assert any(tmp_path.glob("part-*")) is external
+    chosen = {"max_depth": 2, "learning_rate": 0.1, "colsample_bytree": 0.2, "n_estimators": 12}
+    parameters = XGBOOST.make(chosen, 3).get_xgb_params()
+    booster = boost(binned, y, parameters, 12, jobs=1)
+    found = booster.inplace_predict(X, predict_type="margin")
+    expected = score(XGBOOST.fit(chosen, X, y, seed=3, jobs=1), X)
+    np.testing.assert_allclose(found, expected, atol=1e-5)

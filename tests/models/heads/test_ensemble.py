@@ -13,11 +13,13 @@ import pytest
 
 from models.bundle.loading import load_bundle
 from models.errors import TrainingError
-from models.heads.base import HEADS, fit, score
+from models.heads import HEADS
+from models.heads.base import score
 from models.heads.ensemble import ENSEMBLE, MEMBERS, Ensemble, Scale, average
 from models.heads.files import HeadFileError, dump_head, load_head
 from models.report.publishing import publish_bundle
 from models.training.comparison import compare_heads
+from models.training.options import Options
 from tests.models.clusters import clusters, features_of
 
 X, Y = clusters(160, 12, distance=1.0)
@@ -30,7 +32,7 @@ def fitted(*names: str) -> Ensemble:
     members = {}
     for name in names:
         head = HEADS[name]
-        members[name] = fit(head, head.candidates(12)[-1], X, Y, seed=0, jobs=1)
+        members[name] = head.fit(head.candidates(12)[-1], X, Y, seed=0, jobs=1)
     _, scales = average({name: score(member, X) for name, member in members.items()})
     return Ensemble(members, scales)
 
@@ -135,7 +137,7 @@ def test_compressed_members_are_refused(tmp_path: Path) -> None:
 
 
 def test_it_is_compared_like_any_head_and_agrees_with_its_members() -> None:
-    comparison = compare_heads(FEATURES, folds=3, jobs=1)
+    comparison = compare_heads(FEATURES, Options(folds=3, jobs=1))
     assert list(comparison.heads) == [*HEADS, ENSEMBLE]
     result = comparison.heads[ENSEMBLE]
     members = [comparison.heads[name] for name in MEMBERS]
@@ -157,12 +159,14 @@ def test_it_is_compared_like_any_head_and_agrees_with_its_members() -> None:
 
 
 def test_it_is_chosen_where_it_is_best() -> None:
-    comparison = compare_heads(FEATURES, heads=[*MEMBERS, ENSEMBLE], folds=3, jobs=1)
+    comparison = compare_heads(FEATURES, Options(heads=[*MEMBERS, ENSEMBLE], folds=3, jobs=1))
     areas = {
         name: head.evaluations["cross-validation"].auc for name, head in comparison.heads.items()
     }
     assert comparison.chosen == max(areas, key=lambda name: areas[name].value)  # type: ignore[union-attr]
-    asked = compare_heads(FEATURES, heads=[*MEMBERS, ENSEMBLE], head=ENSEMBLE, folds=3, jobs=1)
+    asked = compare_heads(
+        FEATURES, Options(heads=[*MEMBERS, ENSEMBLE], head=ENSEMBLE, folds=3, jobs=1)
+    )
     assert asked.chosen == ENSEMBLE
 
 
@@ -176,15 +180,17 @@ def test_it_is_chosen_where_it_is_best() -> None:
 )
 def test_what_it_averages_must_be_trained(heads: list[str], head: str | None, reason: str) -> None:
     with pytest.raises(TrainingError, match=reason):
-        compare_heads(FEATURES, heads=heads, head=head, folds=3, jobs=1)
+        compare_heads(FEATURES, Options(heads=heads, head=head, folds=3, jobs=1))
 
 
 def test_it_is_not_made_where_other_heads_were_asked_for() -> None:
-    assert ENSEMBLE not in compare_heads(FEATURES, heads=["svm"], folds=3, jobs=1).heads
+    assert ENSEMBLE not in compare_heads(FEATURES, Options(heads=["svm"], folds=3, jobs=1)).heads
 
 
 def test_a_bundle_holds_it(tmp_path: Path) -> None:
-    comparison = compare_heads(FEATURES, heads=[*MEMBERS, ENSEMBLE], head=ENSEMBLE, folds=3, jobs=1)
+    comparison = compare_heads(
+        FEATURES, Options(heads=[*MEMBERS, ENSEMBLE], head=ENSEMBLE, folds=3, jobs=1)
+    )
     publish_bundle(tmp_path / "bundle", comparison, FEATURES)
     bundle = load_bundle(tmp_path / "bundle")
     assert (bundle.head_name, bundle.head_title) == ("ensemble", "Ensemble")

@@ -19,6 +19,7 @@ from models.bundle.loading import Bundle, load_bundle
 from models.inference.assessment import against, assess
 from models.report.publishing import publish_bundle
 from models.training.comparison import compare_heads
+from models.training.options import Options
 from tests.models.cached import SMALL, cluster_features, spec_of
 
 FEATURES = cluster_features(240)
@@ -26,7 +27,7 @@ FEATURES = cluster_features(240)
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    comparison = compare_heads(FEATURES, heads=["logistic_regression"], folds=3, jobs=1)
+    comparison = compare_heads(FEATURES, Options(heads=["logistic_regression"], folds=3, jobs=1))
     return publish_bundle(tmp_path_factory.mktemp("bundle") / "bundle", comparison, FEATURES)
 
 
@@ -61,7 +62,7 @@ def test_json_has_every_figure(bundle: Bundle, cache: Path) -> None:
     assert set(values["specificity_at"]) == {"0.82", "0.89", "0.95"}
     assert set(values["calibration"]) >= {"slope", "intercept", "ece", "ece_groups"}
     assert set(values["operating_point"]) >= {"sensitivity", "specificity", "ppv", "npv"}
-    assert values["zone"] == bundle.zone.as_dict()  # type: ignore[union-attr]
+    assert values["zone"] == bundle.decision.zone.as_dict()  # type: ignore[union-attr]
     assert values["marks"] == ["untrained", "synthetic"]
 
 
@@ -185,7 +186,7 @@ def test_one_class_is_judged_as_far_as_it_goes(bundle: Bundle, cache: Path) -> N
 def test_the_same_seed_gives_the_same_bundle(tmp_path: Path) -> None:
     folders = []
     for name in ("one", "two"):
-        found = compare_heads(FEATURES, folds=3, seed=3)
+        found = compare_heads(FEATURES, Options(folds=3, seed=3))
         publish_bundle(tmp_path / name, found, FEATURES)
         folders.append(tmp_path / name)
     assert load_bundle(folders[0]).settings == load_bundle(folders[1]).settings

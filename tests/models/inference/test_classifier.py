@@ -24,6 +24,7 @@ from models.inference.classifier import Classifier
 from models.inference.verdict import Rejected, Verdict
 from models.report.publishing import publish_bundle
 from models.training.comparison import compare_heads
+from models.training.options import Options
 from tests.conftest import ROOT
 from tests.models.cached import cluster_features, spec_of
 from tests.pictures import image_bytes
@@ -32,7 +33,7 @@ from tests.pictures import image_bytes
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     features = cluster_features(spec=spec_of(None))
-    comparison = compare_heads(features, heads=["logistic_regression"], folds=3, jobs=1)
+    comparison = compare_heads(features, Options(heads=["logistic_regression"], folds=3, jobs=1))
     folder = tmp_path_factory.mktemp("served") / "bundle"
     publish_bundle(folder, comparison, features)
     return folder
@@ -55,7 +56,7 @@ def test_a_verdict_is_what_the_head_says_of_the_embedding(classifier: Classifier
     embedding = extractor.embed(load_pixels(data, 75)[None])
     expected = float(classifier.bundle.probability(embedding)[0])
     assert found.probability == pytest.approx(expected, abs=1e-5)
-    assert found.threshold == classifier.bundle.threshold
+    assert found.threshold == classifier.bundle.decision.threshold
     assert found.filename == "one.jpg"
 
 
@@ -87,7 +88,9 @@ def test_a_probability_at_the_threshold_is_suspicious(folder: Path) -> None:
         (probability, "suspicious"),
         (math.nextafter(probability, 1), "not suspicious"),
     ):
-        classifier = Classifier(replace(bundle, threshold=threshold), extractor)
+        classifier = Classifier(
+            replace(bundle, decision=replace(bundle.decision, threshold=threshold)), extractor
+        )
         assert verdict(classifier.classify(image)[0]).decision == decision
 
 
@@ -145,11 +148,8 @@ def test_threads_may_share_it(classifier: Classifier) -> None:
 
 def test_marks_stand_beside_every_verdict(classifier: Classifier) -> None:
     found = verdict(classifier.classify([("a", image_bytes(8))])[0])
-    assert [warning.split(":")[0] for warning in found.warnings] == [
-        "The network's weights are random",
-        "It was made from drawn images, not from photographs",
-    ]
-    assert found.as_dict()["warnings"] == list(found.warnings)
+    assert [warning.kind for warning in found.warnings] == ["untrained", "synthetic"]
+    assert found.as_dict()["warnings"] == [warning.text for warning in found.warnings]
     assert list(found.as_dict()) == [
         "filename", "label", "probability", "threshold", "decision", "flagged", "reasons",
         "warnings", "distance",
@@ -164,7 +164,7 @@ def test_another_extractor_is_refused(folder: Path) -> None:
 
 def test_a_network_that_is_not_known_is_refused(tmp_path: Path) -> None:
     features = cluster_features(spec=spec_of(network="inception_v9"))
-    comparison = compare_heads(features, heads=["logistic_regression"], folds=3, jobs=1)
+    comparison = compare_heads(features, Options(heads=["logistic_regression"], folds=3, jobs=1))
     publish_bundle(tmp_path / "bundle", comparison, features)
     with pytest.raises(BundleRefused, match="inception_v9"):
         Classifier.load(tmp_path / "bundle")
@@ -177,7 +177,7 @@ def test_weights_that_are_none_are_refused(tmp_path: Path) -> None:
         None, weights="pretrained", weights_sha256=hashlib.sha256(b"no weights").hexdigest()
     )
     features = cluster_features(spec=spec, weights_path=str(weights))
-    comparison = compare_heads(features, heads=["logistic_regression"], folds=3, jobs=1)
+    comparison = compare_heads(features, Options(heads=["logistic_regression"], folds=3, jobs=1))
     with pytest.raises(WeightsError, match="not a Keras weights file"):
         publish_bundle(tmp_path / "bundle", comparison, features)
     assert not (tmp_path / "bundle").exists()
@@ -186,18 +186,18 @@ def test_weights_that_are_none_are_refused(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_bundle_is_served_without_the_weights_and_without_keras(tmp_path: Path) -> None:
     pytest.importorskip("openvino")
-    from features.networks.keras import import_keras
+    from features.networks.keras import build_base
+    from features.networks.registry import NETWORKS
     from features.networks.untrained import set_untrained_weights
 
-    base = import_keras().applications.InceptionV3(
-        weights=None, include_top=False, input_shape=(75, 75, 3)
-    )
-    set_untrained_weights(base, "inception_v3")
+    origin = NETWORKS["inception_v3"].origin
+    base = build_base(origin, 75)
+    set_untrained_weights(base, origin)
     weights = tmp_path / "own.weights.h5"
     base.save_weights(weights)
     spec = load_extractor("inception_v3", weights, input_size=75, precision="fp32").spec
     features = cluster_features(spec=spec, weights_path=str(weights))
-    comparison = compare_heads(features, heads=["logistic_regression"], folds=3, jobs=1)
+    comparison = compare_heads(features, Options(heads=["logistic_regression"], folds=3, jobs=1))
     bundle = publish_bundle(tmp_path / "bundle", comparison, features)
     assert bundle.network_path == tmp_path / "bundle" / "network.xml"
     (tmp_path / "image.jpg").write_bytes(image_bytes(1))

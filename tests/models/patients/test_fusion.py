@@ -22,11 +22,13 @@ from models.bundle.manifest import BundleRefused, seal
 from models.inference.assessment import assess
 from models.inference.classifier import Classifier
 from models.inference.verdict import Verdict
-from models.patients.encoding import PatientError, kinds_in, numbers, read_patient
+from models.inference.wording import not_used
+from models.patients.encoding import PatientError, Unused, kinds_in, numbers, read_patient
 from models.patients.fusion import FUSION, cross_fit, fit_fusion
 from models.patients.tables import Metadata
 from models.report.publishing import publish_bundle
 from models.training.comparison import compare_heads
+from models.training.options import Options
 from models.training.results import Comparison
 from tests.models.cached import cluster_features, spec_of
 from tests.pictures import image_bytes
@@ -50,7 +52,7 @@ def known() -> Metadata:
 
 def compared(metadata: Metadata | None) -> Comparison:
     return compare_heads(
-        FEATURES, heads=["logistic_regression"], folds=3, jobs=1, metadata=metadata
+        FEATURES, Options(heads=["logistic_regression"], folds=3, jobs=1), metadata=metadata
     )
 
 
@@ -172,9 +174,7 @@ def test_the_stored_numbers_give_the_same_probabilities(
     fused, loaded = comparison.heads[FUSION], load_bundle(folder).fusion
     assert loaded is not None
     assert loaded.fusion == fused.estimator
-    assert (loaded.threshold, loaded.zone, loaded.title) == (
-        fused.threshold, fused.zone, fused.title,
-    )  # fmt: skip
+    assert (loaded.decision, loaded.title) == (fused.decision, fused.title)
     items = comparison.images["valid"]
     scores = comparison.best.evaluations["valid"].scores
     np.testing.assert_array_equal(
@@ -251,7 +251,7 @@ def test_a_verdict_with_and_without(classifier: Classifier) -> None:
             assert one == without
             assert "inputs" not in one.as_dict()
             continue
-        assert one.threshold == bundle.fusion.threshold
+        assert one.threshold == bundle.fusion.decision.threshold
         assert one.probability != without.probability
         assert one.label == bundle.labels[one.probability >= one.threshold]
         assert one.as_dict()["inputs"] == one.inputs
@@ -274,7 +274,7 @@ def test_a_bundle_of_images_alone_says_that_it_used_nothing(plain: Path) -> None
     assert isinstance(alone, Verdict)
     assert found.probability == alone.probability
     assert found.inputs is None
-    assert found.warnings[-1] == "The age was not used: this bundle judges by the image alone."
+    assert found.warnings[-1] == not_used(Unused("age", None, ()))
 
 
 KINDS = {"age": (), "sex": ("female", "male"), "site": ("back", "head/neck")}
@@ -305,11 +305,11 @@ def test_what_is_not_known_is_said_and_left_out() -> None:
     assert read_patient({"age": "nan", "sex": "?", "site": None}, KINDS) == ({}, ())
     assert read_patient({"site": "tail"}, KINDS) == (
         {},
-        ("The site 'tail' counts as not known: in training there were back, head/neck.",),
+        (Unused("site", "tail", ("back", "head/neck")),),
     )
-    known, warnings = read_patient({"age": 5, "site": "back"}, {"age": ()})
+    known, unused = read_patient({"age": 5, "site": "back"}, {"age": ()})
     assert known == {"age": 5.0}
-    assert warnings == ("The site was not used: beside the image this bundle takes age.",)
+    assert unused == (Unused("site", None, ("age",)),)
     assert read_patient({"sex": "m"}, {"sex": ("f", "m")}) == ({"sex": "m"}, ())
     assert read_patient({"sex": "male"}, {"sex": ("f", "m")}) == ({"sex": "m"}, ())
 
@@ -349,7 +349,7 @@ def test_the_command_takes_age_and_sex(folder: Path, tmp_path: Path) -> None:
     assert row["inputs"] == "age=71.0; sex=female"
     assert "; with age 71, sex female" in classify("--age", "71", "--sex", "f").stdout
     told = classify("--site", "back")
-    assert "The site was not used: beside the image this bundle takes age and sex." in told.stderr
+    assert not_used(Unused("site", None, ("age", "sex"))).text in told.stderr
     assert "; with" not in told.stdout
     wrong = classify("--age", "200")
     assert wrong.exit_code == 1

@@ -10,6 +10,7 @@ from features.errors import LesionError
 from models.errors import TrainingError
 from models.patients.tables import Metadata, read_metadata
 from models.training.comparison import compare_heads
+from models.training.options import Options
 from tests.models.cached import cluster_features
 
 FEATURES = cluster_features(300)
@@ -39,7 +40,7 @@ def read(*paths: Path) -> Metadata:
 def test_the_baseline_is_judged_on_the_same_images_and_never_chosen(tmp_path: Path) -> None:
     known = read(telling(FEATURES, tmp_path / "m.csv"))
     assert known.columns == ("age", "sex")
-    found = compare_heads(FEATURES, heads=QUICK, folds=3, metadata=known)
+    found = compare_heads(FEATURES, Options(heads=QUICK, folds=3), metadata=known)
     assert list(found.heads) == [*QUICK, "metadata", "fusion"]
     one, other = found.heads[QUICK[0]], found.heads["metadata"]
     for split, judged in other.evaluations.items():
@@ -55,21 +56,21 @@ def test_the_baseline_is_judged_on_the_same_images_and_never_chosen(tmp_path: Pa
     assert pairs == ["cross-validation", "valid", "test"]
     assert any("Metadata is known of" in note for note in found.notes)
     with pytest.raises(TrainingError, match="no head is called 'metadata'"):
-        compare_heads(FEATURES, heads=QUICK, head="metadata", metadata=known)
+        compare_heads(FEATURES, Options(heads=QUICK, head="metadata"), metadata=known)
 
 
 def test_metadata_changes_nothing_for_the_heads(tmp_path: Path) -> None:
     known = read(telling(FEATURES, tmp_path / "m.csv"))
-    with_it = compare_heads(FEATURES, heads=QUICK, folds=3, metadata=known).best
-    without = compare_heads(FEATURES, heads=QUICK, folds=3).best
+    with_it = compare_heads(FEATURES, Options(heads=QUICK, folds=3), metadata=known).best
+    without = compare_heads(FEATURES, Options(heads=QUICK, folds=3)).best
     for split, judged in without.evaluations.items():
         np.testing.assert_array_equal(judged.scores, with_it.evaluations[split].scores)
-    assert without.threshold == with_it.threshold
+    assert without.decision.threshold == with_it.decision.threshold
 
 
 def test_subgroups_add_up_and_say_when_they_are_few(tmp_path: Path) -> None:
     known = read(telling(FEATURES, tmp_path / "m.csv"))
-    found = compare_heads(FEATURES, heads=QUICK, folds=3, metadata=known)
+    found = compare_heads(FEATURES, Options(heads=QUICK, folds=3), metadata=known)
     for split, judged in found.best.evaluations.items():
         for variable in ("age", "sex"):
             rows = [g for g in found.subgroups if (g.split, g.variable) == (split, variable)]
@@ -148,4 +149,4 @@ def test_metadata_of_other_images_alone_is_refused(tmp_path: Path) -> None:
     valid = int(np.flatnonzero(FEATURES.items.split == "valid")[0])
     known = read(table(tmp_path / "m.csv", [f"{valid},50,male"]))
     with pytest.raises(TrainingError, match="fits none of the training images"):
-        compare_heads(FEATURES, heads=QUICK, folds=3, metadata=known)
+        compare_heads(FEATURES, Options(heads=QUICK, folds=3), metadata=known)

@@ -12,10 +12,11 @@ import pytest
 from features.cache.contents import Features
 from features.presenting import MARKS
 from models.evaluation.values import Interval
-from models.heads.base import HEADS
+from models.heads import HEADS
 from models.report.html import render_report
 from models.report.model_card import render_card
 from models.training.comparison import compare_heads
+from models.training.options import Options
 from models.training.results import Comparison, Subgroup
 from tests.models.cached import cluster_features, spec_of
 
@@ -26,7 +27,7 @@ NASTY = '<script>alert("x")</script>|`*_'
 
 @cache
 def compared(*names: str) -> Comparison:
-    return compare_heads(FEATURES, heads=names or list(HEADS), folds=3, jobs=1)
+    return compare_heads(FEATURES, Options(heads=names or list(HEADS), folds=3, jobs=1))
 
 
 def report(comparison: Comparison, features: Features = FEATURES) -> str:
@@ -137,7 +138,7 @@ def test_settings_and_origin_are_told() -> None:
     for told in (
         comparison.fingerprint,
         FEATURES.spec.weights_sha256,
-        best.threshold_rule,
+        best.decision.threshold_rule,
         comparison.chosen_by,
         "scikit-learn 1.9",
         "2025-03-04T05:06:07+00:00",
@@ -168,7 +169,7 @@ def test_marks_are_shown_when_there_are_any(marked: bool) -> None:
 def test_names_from_the_data_cannot_inject_anything() -> None:
     features = cluster_features(labels=("benign", NASTY))
     comparison = compare_heads(
-        features, positive=NASTY, heads=["logistic_regression"], folds=3, jobs=1
+        features, Options(positive=NASTY, heads=["logistic_regression"], folds=3, jobs=1)
     )
     comparison = replace(comparison, notes=(*comparison.notes, f"such as {NASTY}"))
     html = report(comparison, features)
@@ -183,7 +184,7 @@ def test_names_from_the_data_cannot_inject_anything() -> None:
 
 def test_data_without_other_splits_is_reported() -> None:
     features = cluster_features(splits=("",))
-    comparison = compare_heads(features, heads=["svm"], folds=3, jobs=1)
+    comparison = compare_heads(features, Options(heads=["svm"], folds=3, jobs=1))
     page = Page(report(comparison, features))
     assert len([picture for picture in page.all("svg") if "role" in picture]) == 1 + 2 + 3 + 1
     assert "Validation split" not in page.text
@@ -195,7 +196,7 @@ def test_a_split_with_one_class_is_reported() -> None:
     label, split = features.items.label.copy(), features.items.split
     label[split == "test"] = "benign"
     features = replace(features, items=replace(features.items, label=label))
-    comparison = compare_heads(features, heads=["logistic_regression"], folds=3, jobs=1)
+    comparison = compare_heads(features, Options(heads=["logistic_regression"], folds=3, jobs=1))
     html = report(comparison, features)
     assert "one class only" in Page(html).text
     assert "nan" not in html.lower().replace("tolerance", "")
@@ -227,7 +228,7 @@ def test_zone_tests_and_subgroups_are_shown() -> None:
     ]
     html = report(replace(comparison, subgroups=tuple(rows)))
     text = " ".join(Page(html).text.split())
-    zone = comparison.best.zone
+    zone = comparison.best.decision.zone
     assert f"From {zone.lower:.3f} to {zone.upper:.3f} the verdict is cannot tell" in text
     assert "age: under 30 few" in text
     assert f"sex: {NASTY}" in text

@@ -20,6 +20,7 @@ from models.report.embedding_map import embedding_map
 from models.report.html import options_text, render_report
 from models.report.mistakes import find_mistakes
 from models.training.comparison import compare_heads
+from models.training.options import Options
 from models.training.results import Comparison
 from tests.models.cached import cluster_features, spec_of
 from tests.models.report.test_html import Page
@@ -28,14 +29,11 @@ FEATURES = cluster_features()
 NASTY = 'x" onerror="alert(1)<script>.jpg'
 
 
-def compared(features: Features = FEATURES, **other: object) -> Comparison:
-    return compare_heads(
-        features,
-        heads=["logistic_regression"],
-        folds=3,
-        jobs=1,
-        **other,  # type: ignore[arg-type]
-    )
+def compared(
+    features: Features = FEATURES, *, groups: np.ndarray | None = None, on_leak: str = "drop"
+) -> Comparison:
+    options = Options(heads=["logistic_regression"], folds=3, jobs=1, on_leak=on_leak)
+    return compare_heads(features, options, groups=groups)
 
 
 def report(comparison: Comparison, features: Features, **other: object) -> str:

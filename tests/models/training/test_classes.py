@@ -21,13 +21,13 @@ from features.datasets.tables import LabelTable
 from models.__main__ import main as models
 from models.bundle.loading import load_bundle
 from models.bundle.manifest import BundleRefused, seal
-from models.heads.base import HEADS, score
+from models.heads import HEADS
+from models.heads.base import score
 from models.heads.ensemble import ENSEMBLE, MEMBERS, Ensemble, Scale
-from models.heads.fold import whole
 from models.report.publishing import publish_bundle
-from models.training.classes import judge_classes, strata
 from models.training.comparison import compare_heads
-from models.training.folds import make_folds
+from models.training.fitting import fit_classes
+from models.training.options import Options, make_study
 from models.training.results import Classes, Comparison
 from models.training.selection import select
 from tests.models.cached import cluster_features, spec_of
@@ -45,7 +45,7 @@ def seven(tmp_path_factory: pytest.TempPathFactory) -> Features:
 
 @pytest.fixture(scope="module")
 def comparison(seven: Features) -> Comparison:
-    return compare_heads(seven, folds=3, jobs=1)
+    return compare_heads(seven, Options(folds=3, jobs=1))
 
 
 def classes_of(found: Comparison) -> Classes:
@@ -66,7 +66,7 @@ def test_every_head_tells_all_classes_on_every_split(
     of_train = seven.items.label[seven.items.split == "train"]
     counts = [int((of_train == label).sum()) for label in classes.labels]
     assert counts[1:] == sorted(counts[1:], reverse=True)
-    assert classes.served.shares == pytest.approx(np.array(counts) / sum(counts))
+    assert classes.shares == pytest.approx(np.array(counts) / sum(counts))
     for name in HEADS:
         for split, judged in comparison.heads[name].evaluations.items():
             found = classes.evaluations[name][split]
@@ -87,8 +87,8 @@ def test_the_served_heads_give_the_figures_of_the_test_split(
     test = seven.items.take(seven.items.split == "test")
     X = seven.embedded(test)
     best = comparison.best
-    positive = best.calibration.apply(score(best.estimator, X))
-    expected = classes.served.probabilities(X, positive)
+    positive = best.decision.calibration.apply(score(best.estimator, X))
+    expected = comparison.served.probabilities(X, positive)
     found = classes.evaluations[comparison.chosen]["test"]
     np.testing.assert_allclose(found.probabilities, expected, atol=1e-12)
     truth = [classes.labels.index(label) for label in test.label]
@@ -101,7 +101,9 @@ def test_the_served_heads_give_the_figures_of_the_test_split(
 
 def test_out_of_fold_figures_know_nothing_of_labels_that_mean_nothing(seven: Features) -> None:
     label = np.random.default_rng(3).permutation(seven.items.label)
-    found = classes_of(compare_heads(relabelled(seven, label), heads=QUICK, folds=3, jobs=1))
+    found = classes_of(
+        compare_heads(relabelled(seven, label), Options(heads=QUICK, folds=3, jobs=1))
+    )
     judged = found.evaluations["logistic_regression"]["cross-validation"].macro_auc
     assert judged is not None
     assert judged.low < 0.5 < judged.high
@@ -112,7 +114,7 @@ def test_validation_and_test_labels_decide_nothing(seven: Features) -> None:
     label = seven.items.label.copy()
     label[judged] = np.roll(label[judged], 7)
     both = [
-        classes_of(compare_heads(features, heads=QUICK, folds=3, jobs=1)).served
+        compare_heads(features, Options(heads=QUICK, folds=3, jobs=1)).served
         for features in (seven, relabelled(seven, label))
     ]
     probes = seven.spec.combine(seven.embeddings[:40])
@@ -122,31 +124,26 @@ def test_validation_and_test_labels_decide_nothing(seven: Features) -> None:
 
 def test_an_ensemble_averages_its_members_for_every_class(seven: Features) -> None:
     members = ("logistic_regression", "svm")
-    found = compare_heads(seven, heads=members, folds=3, jobs=1)
-    selection = select(seven, positive="melanoma", folds=3)
-    train = selection.parts["train"]
-    folds = make_folds(train.X, strata(train, 3), train.groups, folds=3, seed=0)
+    options = Options(heads=members, folds=3, jobs=1, calibration="platt")
+    found = compare_heads(seven, options)
+    parts = select(seven, positive="melanoma", folds=3).parts
+    train = parts["train"]
+    study, _ = make_study(parts, options, lambda _: None)
     estimators = {name: found.heads[name].estimator for name in members}
     ensemble = Ensemble(estimators, dict.fromkeys(members, Scale(0.0, 1.0)))
-    classes, _ = judge_classes(
+    classes = fit_classes(
         {name: HEADS[name] for name in members},
         {**found.heads, "ensemble": replace(found.heads["svm"], estimator=ensemble)},
-        selection.parts,
-        folds,
-        whole(train.X),
-        chosen="ensemble",
-        calibration="platt",
-        seed=0,
-        jobs=1,
-        tell=lambda _: None,
+        study,
+        "ensemble",
     )
     assert classes is not None
     assert list(classes.evaluations) == [*members, "ensemble"]
     area = classes.evaluations["ensemble"]["test"].macro_auc
     assert area is not None
     assert area.value > 0.85
-    alone = classes_of(found).served.others
-    for served, single in zip(classes.served.others, alone, strict=True):
+    alone = classes_of(found).others
+    for served, single in zip(classes.others, alone, strict=True):
         assert set(served.estimator.members) == set(members)
         of_chosen = served.estimator.members[found.chosen]
         np.testing.assert_allclose(
@@ -162,7 +159,7 @@ def test_a_class_with_too_few_images_is_left_out_and_said_so(tmp_path: Path) -> 
     train = np.flatnonzero((features.items.split == "train") & (label == "nevus"))
     test = np.flatnonzero((features.items.split == "test") & (label == "nevus"))
     label[[*train[:2], *test[:4]]] = "naevoid"
-    found = compare_heads(relabelled(features, label), heads=QUICK, folds=3, jobs=1)
+    found = compare_heads(relabelled(features, label), Options(heads=QUICK, folds=3, jobs=1))
     classes = classes_of(found)
     assert set(classes.labels) == set(THREE)
     assert any("'naevoid' (2)" in note for note in found.notes)
@@ -180,7 +177,7 @@ def test_with_two_classes_left_there_is_a_note_and_nothing_more(tmp_path: Path) 
     )
     label = features.items.label.astype("U20")
     label[np.flatnonzero(features.items.split == "train")[0]] = "something else"
-    found = compare_heads(relabelled(features, label), heads=QUICK, folds=3, jobs=1)
+    found = compare_heads(relabelled(features, label), Options(heads=QUICK, folds=3, jobs=1))
     assert found.classes is None
     assert any("'something else' (1)" in note for note in found.notes)
 
@@ -188,7 +185,9 @@ def test_with_two_classes_left_there_is_a_note_and_nothing_more(tmp_path: Path) 
 def test_groups_stay_together_and_classes_in_proportion(seven: Features) -> None:
     group = np.array([f"lesion {row // 2}" for row in range(len(seven.items))])
     items = replace(seven.items, group=group, split=np.full(len(group), "train"))
-    found = classes_of(compare_heads(replace(seven, items=items), heads=QUICK, folds=3, jobs=1))
+    found = classes_of(
+        compare_heads(replace(seven, items=items), Options(heads=QUICK, folds=3, jobs=1))
+    )
     assert set(found.labels) == set(ISIC)
     assert found.evaluations["logistic_regression"]["cross-validation"].n == len(items)
 
@@ -205,18 +204,18 @@ def test_an_image_of_two_classes_is_said(seven: Features) -> None:
     )
     row[other] = row[nevus]
     found = compare_heads(
-        replace(seven, items=replace(seven.items, row=row)), heads=QUICK, folds=3, jobs=1
+        replace(seven, items=replace(seven.items, row=row)), Options(heads=QUICK, folds=3, jobs=1)
     )
     assert any("1 image in the training split with labels of several" in n for n in found.notes)
 
 
 def test_two_classes_are_as_before(tmp_path: Path) -> None:
     features = cluster_features()
-    found = compare_heads(features, heads=QUICK, folds=3, jobs=1)
+    found = compare_heads(features, Options(heads=QUICK, folds=3, jobs=1))
     assert found.classes is None
     assert "classes" not in found.as_dict()
     bundle = publish_bundle(tmp_path / "bundle", found, features)
-    assert bundle.classes is None
+    assert not bundle.classes.several
     assert "classes" not in json.loads((tmp_path / "bundle" / "bundle.json").read_bytes())
     assert not list((tmp_path / "bundle").glob("class-*"))
     for name in ("report.html", "MODEL_CARD.md"):
@@ -229,10 +228,14 @@ def test_a_bundle_gives_the_classes_back(
 ) -> None:
     # Any head could have been chosen: what is served is that of the chosen one alone.
     heads = [*MEMBERS, head] if head == ENSEMBLE else [head]
-    found = compare_heads(seven, heads=heads, head=head, folds=3, jobs=1)
+    known = {
+        name: found.settings | ({"n_estimators": 10} if name == "xgboost" else {})
+        for name, found in comparison.heads.items()
+    }
+    options = Options(heads=heads, head=head, folds=3, jobs=1, settings=known)
+    found = compare_heads(seven, options)
     bundle = publish_bundle(tmp_path / "bundle", found, seven)
     test = seven.embedded(seven.items.take(seven.items.split == "test"))
-    assert bundle.classes is not None
     expected = classes_of(found).evaluations[head]["test"]
     np.testing.assert_allclose(
         bundle.classes.probabilities(test, bundle.probability(test)),
@@ -242,7 +245,7 @@ def test_a_bundle_gives_the_classes_back(
     assert bundle.class_metrics["test"] == expected.as_dict()
     values = json.loads((tmp_path / "bundle" / "comparison.json").read_bytes())
     assert values["classes"] == classes_of(found).as_dict()
-    again = compare_heads(seven, heads=heads, head=head, folds=3, jobs=1)
+    again = compare_heads(seven, options)
     publish_bundle(tmp_path / "again", again, seven)
     for file in (tmp_path / "bundle").glob("class-*"):
         assert file.read_bytes() == (tmp_path / "again" / file.name).read_bytes()
@@ -386,7 +389,7 @@ def test_a_folder_per_class_gives_the_same(tmp_path: Path) -> None:
 def test_images_that_do_not_fit_into_memory_get_classes_too(
     seven: Features, comparison: Comparison
 ) -> None:
-    found = compare_heads(seven, heads=QUICK, folds=3, jobs=1, memory=1 << 15)
+    found = compare_heads(seven, Options(heads=QUICK, folds=3, jobs=1, memory=1 << 15))
     assert any("block by block" in note for note in found.notes)
     streamed = classes_of(found).evaluations["logistic_regression"]
     for split, known in classes_of(comparison).evaluations["logistic_regression"].items():

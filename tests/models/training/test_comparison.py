@@ -11,9 +11,12 @@ from features.cache.contents import Features
 from features.errors import LesionError
 from models.decisions.calibrators import Calibration
 from models.decisions.thresholds import Threshold
-from models.heads.base import HEADS, score
+from models.heads import HEADS
+from models.heads.base import score
 from models.heads.ensemble import ENSEMBLE
-from models.training.comparison import SVM_LIMIT, compare_heads
+from models.heads.svm import SVM_LIMIT
+from models.training.comparison import compare_heads
+from models.training.options import Options
 from models.training.results import Comparison
 from tests.models.clusters import clusters, features_of
 
@@ -64,7 +67,7 @@ def test_all_heads_are_judged_on_every_split(comparison: Comparison) -> None:
             assert found.positives == found.labels.sum()
             assert found.auc is not None
             assert found.auc.value > 0.75
-            assert found.operating_point.threshold == head.threshold
+            assert found.operating_point.threshold == head.decision.threshold
             assert ((found.probabilities > 0) & (found.probabilities < 1)).all()
     assert sum(comparison.counts["train"].values()) == 120
     assert comparison.counts["test"]["melanoma"] == int(
@@ -83,7 +86,7 @@ def test_the_comparison_is_json(comparison: Comparison) -> None:
         )
         assert head["settings"] in [candidate["settings"] for candidate in head["candidates"]]
         calibration = Calibration.from_dict(head["calibration"])
-        assert calibration == comparison.heads[name].calibration
+        assert calibration == comparison.heads[name].decision.calibration
         roc = head["evaluations"]["test"]["roc"]
         assert (roc["fpr"][0], roc["tpr"][0], roc["fpr"][-1], roc["tpr"][-1]) == (0, 0, 1, 1)
 
@@ -95,7 +98,7 @@ def test_the_estimator_gives_the_scores_that_were_judged(comparison: Comparison)
         scores = score(head.estimator, features.embedded(valid))
         np.testing.assert_array_equal(scores, head.evaluations["valid"].scores)
         np.testing.assert_array_equal(
-            head.calibration.apply(scores), head.evaluations["valid"].probabilities
+            head.decision.calibration.apply(scores), head.evaluations["valid"].probabilities
         )
 
 
@@ -117,11 +120,7 @@ def test_validation_and_test_labels_decide_nothing(comparison: Comparison) -> No
     assert other.chosen == comparison.chosen
     for name, head in other.heads.items():
         before = comparison.heads[name]
-        assert (head.settings, head.threshold, head.calibration) == (
-            before.settings,
-            before.threshold,
-            before.calibration,
-        )
+        assert (head.settings, head.decision) == (before.settings, before.decision)
         assert head.evaluations["test"].auc.value < 0.3  # type: ignore[union-attr]
 
 
@@ -130,14 +129,14 @@ def test_the_same_seed_gives_the_same_comparison(comparison: Comparison) -> None
 
 
 def test_heads_side_by_side_are_what_each_is_alone(comparison: Comparison) -> None:
-    together = without_times(compare_heads(some(), jobs=2))["heads"]
+    together = without_times(compare_heads(some(), Options(jobs=2)))["heads"]
     for name in HEADS:
-        alone = without_times(compare_heads(some(), heads=[name], jobs=2))["heads"][name]
+        alone = without_times(compare_heads(some(), Options(heads=[name], jobs=2)))["heads"][name]
         assert alone == together[name]
 
 
 def test_another_seed_gives_other_folds(comparison: Comparison) -> None:
-    other = compare_heads(some(), heads=QUICK, seed=1).heads[QUICK[0]]
+    other = compare_heads(some(), Options(heads=QUICK, seed=1)).heads[QUICK[0]]
     before = comparison.heads[QUICK[0]]
     assert not np.array_equal(
         other.evaluations["cross-validation"].scores, before.evaluations["cross-validation"].scores
@@ -163,7 +162,7 @@ def test_groups_do_not_straddle_folds() -> None:
     label = named(place % 2)
     group = [f"lesion {number}" for number in place]
     fooled, honest = (
-        compare_heads(features_of(X, label, group=given), heads=["svm"]).best
+        compare_heads(features_of(X, label, group=given), Options(heads=["svm"])).best
         for given in ("", group)
     )
     assert fooled.evaluations["cross-validation"].auc.value > 0.99  # type: ignore[union-attr]
@@ -173,7 +172,9 @@ def test_groups_do_not_straddle_folds() -> None:
 def test_without_splits_everything_is_cross_validated() -> None:
     features = some(splits=False)
     for split in ("", "train"):
-        found = compare_heads(relabelled(features, split=np.array([split] * 200)), heads=QUICK)
+        found = compare_heads(
+            relabelled(features, split=np.array([split] * 200)), Options(heads=QUICK)
+        )
         assert list(found.best.evaluations) == ["cross-validation"]
         assert found.best.evaluations["cross-validation"].n == 200
         assert told(found, "no validation and no test split")
@@ -185,12 +186,12 @@ def test_images_that_occur_twice_are_used_once() -> None:
     doubled = features_of(
         features.embeddings, np.append(features.items.label, features.items.label[:10]), row=row
     )
-    found = compare_heads(doubled, heads=QUICK)
+    found = compare_heads(doubled, Options(heads=QUICK))
     assert found.best.evaluations["cross-validation"].n == 100
     assert told(found, "10 repeated images", "training")
     np.testing.assert_array_equal(
         found.best.evaluations["cross-validation"].scores,
-        compare_heads(features, heads=QUICK).best.evaluations["cross-validation"].scores,
+        compare_heads(features, Options(heads=QUICK)).best.evaluations["cross-validation"].scores,
     )
 
 
@@ -200,7 +201,7 @@ def test_contradicting_labels_are_left_out() -> None:
     against = np.where(label[:3] == "melanoma", "nevus", "melanoma")
     row = np.concatenate([np.arange(100), np.arange(3)])
     found = compare_heads(
-        features_of(features.embeddings, np.append(label, against), row=row), heads=QUICK
+        features_of(features.embeddings, np.append(label, against), row=row), Options(heads=QUICK)
     )
     assert found.best.evaluations["cross-validation"].n == 97
     assert told(found, "3 images", "contradicting labels", "0.jpg")
@@ -213,7 +214,7 @@ def test_images_of_the_judged_splits_are_not_trained_on() -> None:
     group = np.array([""] * 200, dtype="<U9")
     group[[10, 11, 190]] = "patient 1"  # two in train, one in test
     group[[20, 21]] = "patient 2"  # train only
-    found = compare_heads(relabelled(features, row=row, group=group), heads=QUICK)
+    found = compare_heads(relabelled(features, row=row, group=group), Options(heads=QUICK))
     assert found.best.evaluations["cross-validation"].n == 114
     assert found.best.evaluations["valid"].n == 40
     assert told(found, "6 training images left out", "0.jpg")
@@ -224,7 +225,7 @@ def test_a_group_reaches_through_repeated_images() -> None:
     row, group = features.items.row.copy(), np.array([""] * 200, dtype="<U9")
     row[1] = row[0]
     group[0], group[1], group[2], group[150] = "a", "b", "a", "b"
-    found = compare_heads(relabelled(features, row=row, group=group), heads=QUICK)
+    found = compare_heads(relabelled(features, row=row, group=group), Options(heads=QUICK))
     # Image 0 is image 1, which is in group b with 150; image 2 is with image 0 in group a.
     assert found.best.evaluations["cross-validation"].n == 117
 
@@ -233,14 +234,14 @@ def test_files_that_are_gone_and_unlabelled_images_are_ignored() -> None:
     features = some(100, splits=False)
     path, label = features.items.path.copy(), features.items.label.copy()
     path[:10], label[90:] = "", ""
-    found = compare_heads(relabelled(features, path=path, label=label), heads=QUICK)
+    found = compare_heads(relabelled(features, path=path, label=label), Options(heads=QUICK))
     assert found.best.evaluations["cross-validation"].n == 80
 
 
 def test_many_classes_are_one_against_the_rest() -> None:
     X, y = clusters(150)
     label = np.where(y == 1, "Melanoma", np.where(np.arange(150) % 2, "nevus", "keratosis"))
-    found = compare_heads(features_of(X, label), heads=QUICK)
+    found = compare_heads(features_of(X, label), Options(heads=QUICK))
     assert found.labels == ("not Melanoma", "Melanoma")
     assert told(found, "3 classes", "Melanoma, keratosis, nevus")
     assert set(found.counts["train"]) == {"Melanoma", "keratosis", "nevus"}
@@ -258,7 +259,7 @@ def test_many_classes_are_one_against_the_rest() -> None:
 def test_the_positive_class_is_found(label: str, positive: str, expected: str) -> None:
     X, y = clusters(60)
     features = features_of(X, np.where(y == 1, label, "nevus"))
-    found = compare_heads(features, heads=QUICK, positive=positive)
+    found = compare_heads(features, Options(heads=QUICK, positive=positive))
     assert found.labels == ("nevus", expected)
     assert found.best.evaluations["cross-validation"].positives == y.sum()
 
@@ -267,7 +268,7 @@ def test_a_split_with_one_class_is_judged_as_far_as_it_goes() -> None:
     features = some(200)
     label = features.items.label.copy()
     label[features.items.split == "test"] = "nevus"
-    found = compare_heads(relabelled(features, label=label), heads=QUICK)
+    found = compare_heads(relabelled(features, label=label), Options(heads=QUICK))
     judged = found.best.evaluations["test"]
     assert judged.auc is None
     assert judged.operating_point.sensitivity is None
@@ -277,27 +278,29 @@ def test_a_split_with_one_class_is_judged_as_far_as_it_goes() -> None:
 
 
 def test_a_head_can_be_asked_for() -> None:
-    found = compare_heads(some(100), heads=["svm", "logistic_regression"], head="svm")
+    found = compare_heads(some(100), Options(heads=["svm", "logistic_regression"], head="svm"))
     assert list(found.heads) == ["svm", "logistic_regression"]
     assert (found.chosen, found.chosen_by) == ("svm", "asked for")
 
 
 def test_marks_go_with_the_comparison() -> None:
     features = replace(some(100), synthetic=True)
-    assert compare_heads(features, heads=QUICK).marks == ("untrained", "synthetic")
+    assert compare_heads(features, Options(heads=QUICK)).marks == ("untrained", "synthetic")
 
 
 def test_progress_is_told() -> None:
     lines: list[str] = []
-    compare_heads(some(100), heads=QUICK, progress=lines.append)
+    compare_heads(some(100), Options(heads=QUICK), progress=lines.append)
     assert lines[0] == "Logistic regression: 7 candidates on 5 folds"
 
 
 def test_another_threshold_rule_can_be_given() -> None:
     found = compare_heads(
-        some(100), heads=QUICK, rule=lambda labels, probabilities: Threshold(0.5, "0.5, as asked")
+        some(100),
+        Options(heads=QUICK, rule=lambda labels, probabilities: Threshold(0.5, "0.5, as asked")),
     )
-    assert (found.best.threshold, found.best.threshold_rule) == (0.5, "0.5, as asked")
+    decision = found.best.decision
+    assert (decision.threshold, decision.threshold_rule) == (0.5, "0.5, as asked")
 
 
 def test_too_many_images_for_the_exact_svm_are_said_to_be() -> None:
@@ -305,7 +308,7 @@ def test_too_many_images_for_the_exact_svm_are_said_to_be() -> None:
     X = np.random.default_rng(0).normal(size=(n, 2)).astype(np.float32)
     features = features_of(X, named((X[:, 0] > 1).astype(int)))
     known = {"svm": {"C": 0.1, "gamma": 0.1, "n_components": 20}}
-    found = compare_heads(features, heads=["svm", *QUICK], folds=2, settings=known)
+    found = compare_heads(features, Options(heads=["svm", *QUICK], folds=2, settings=known))
     assert list(found.heads) == ["svm", *QUICK]
     assert found.heads["svm"].title == "SVM (RBF, Nyström approximation)"
     assert told(found, "SVM is an approximation", "too many training images")
@@ -358,7 +361,6 @@ def infinite(features: Features) -> Features:
         (None, {"head": "forest"}, r"no head is called 'forest'"),
         (None, {"heads": []}, r"no head to train"),
         (None, {"heads": QUICK, "head": "svm"}, r"svm, is not among those to train"),
-        (None, {"folds": 1}, r"got 1 folds, .* at least 2"),
     ],
 )
 def test_what_can_not_be_trained_is_refused_in_one_sentence(
@@ -366,6 +368,6 @@ def test_what_can_not_be_trained_is_refused_in_one_sentence(
 ) -> None:
     features = some() if change is None else change(some())
     with pytest.raises(LesionError, match=message) as refused:
-        compare_heads(features, **options)
+        compare_heads(features, Options(**options))
     assert "\n" not in str(refused.value)
     assert ". " not in str(refused.value)

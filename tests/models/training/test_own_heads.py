@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from models.errors import TrainingError
-from models.heads.base import HEADS, fit, score
+from models.heads import HEADS
+from models.heads.base import score
 from models.training.comparison import compare_heads
+from models.training.options import Options
 from models.training.own_heads import find_head
 from tests.models.clusters import clusters, features_of
 
@@ -75,7 +77,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
 def test_a_function_an_estimator_and_a_class_are_found(name: str, write: Write) -> None:
     head = find_head(f"{write()}.{name}")
     X, y = clusters(60, 12)
-    fitted = fit(head, head.candidates(12)[0], X, y, seed=0, jobs=1)
+    fitted = head.fit(head.candidates(12)[0], X, y, seed=0, jobs=1)
     assert np.isfinite(score(fitted, X)).all()
     assert head.storable is (name != "FirstColumn")
 
@@ -137,7 +139,7 @@ def test_an_own_head_is_compared_on_the_same_terms_and_never_chosen_if_unsafe(
     X[:, 0] = y * 10  # which the own head alone makes everything of
     features = features_of(X, np.where(y, "melanoma", "naevus"))
     own = f"{write()}.FirstColumn"
-    found = compare_heads(features, heads=["logistic_regression", own], folds=3, jobs=1)
+    found = compare_heads(features, Options(heads=["logistic_regression", own], folds=3, jobs=1))
     assert found.chosen == "logistic_regression"
     judged = found.heads[own].evaluations["cross-validation"]
     other = found.heads["logistic_regression"].evaluations["cross-validation"]
@@ -154,4 +156,4 @@ def test_a_head_that_no_bundle_can_hold_cannot_be_the_one_to_serve(write: Write)
     own = f"{write()}.FirstColumn"
     for asked in ({"heads": [own]}, {"heads": ["svm", own], "head": own}):
         with pytest.raises(TrainingError, match=r"a bundle can't hold own_heads\.FirstColumn"):
-            compare_heads(features, folds=3, **asked)
+            compare_heads(features, Options(folds=3, **asked))

@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 
 from models.bundle.gallery import GALLERY
-from models.heads.base import HEADS, Head, score
+from models.bundle.saving import BundleOptions
+from models.heads import HEADS
+from models.heads.base import Head, score
 from models.heads.fold import Fold
 from models.report.publishing import publish_bundle
 from models.results_cache import Kept
 from models.training.comparison import compare_heads
 from models.training.folds import make_folds
+from models.training.options import Options
 from models.training.tuning import Reuse, Tuned, tune
 from tests.models.cached import with_images
 from tests.models.clusters import clusters, features_of
@@ -156,7 +159,7 @@ def test_a_comparison_from_what_was_kept_is_the_same_in_every_digit(
     features = features_of(X, np.where(Y, "melanoma", "naevus"))
     heads = ["logistic_regression", "svm"]
     fresh, filled, again = (
-        compare_heads(features, heads=heads, folds=3, jobs=2, reuse=reuse)
+        compare_heads(features, Options(heads=heads, folds=3, jobs=2, reuse=reuse))
         for reuse in (False, True, True)
     )
     assert len(list((tmp_path / "searches").iterdir())) == 7 + 16
@@ -174,10 +177,10 @@ def test_a_bundle_from_what_was_kept_is_the_same_and_no_picture_is_kept(
 ) -> None:
     monkeypatch.setenv("LESION_CACHE", str(tmp_path / "cache"))
     features = with_images(tmp_path / "images", features_of(*named_clusters()))
-    comparison = compare_heads(features, heads=["logistic_regression"], folds=3, jobs=1)
+    comparison = compare_heads(features, Options(heads=["logistic_regression"], folds=3, jobs=1))
     folders = [tmp_path / name for name in ("fresh", "filled", "again")]
     publish_bundle(folders[0], comparison, features)
-    publish_bundle(folders[1], comparison, features, reuse=True)
+    publish_bundle(folders[1], comparison, features, BundleOptions(reuse=True))
     kept = list((tmp_path / "cache" / "searches").iterdir())
     names = sorted(sorted(np.load(path).files) for path in kept)
     assert names == [["about", "axes", "limit", "places"], ["about", "method", "points"]]
@@ -190,7 +193,7 @@ def test_a_bundle_from_what_was_kept_is_the_same_and_no_picture_is_kept(
         "models.report.embedding_map.randomized_svd",
     ):
         monkeypatch.setattr(name, never)
-    publish_bundle(folders[2], comparison, features, reuse=True)
+    publish_bundle(folders[2], comparison, features, BundleOptions(reuse=True))
     fresh, filled, again = ((folder / GALLERY).read_bytes() for folder in folders)
     assert fresh == filled == again
     assert b"\xff\xd8\xff" in fresh
@@ -199,9 +202,9 @@ def test_a_bundle_from_what_was_kept_is_the_same_and_no_picture_is_kept(
     with pytest.raises(AssertionError, match="computed again"):
         publish_bundle(
             tmp_path / "other",
-            compare_heads(fewer, heads=["logistic_regression"], folds=3, jobs=1),
+            compare_heads(fewer, Options(heads=["logistic_regression"], folds=3, jobs=1)),
             fewer,
-            reuse=True,
+            BundleOptions(reuse=True),
         )
 
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pytest
 from click.testing import CliRunner
 
 from features.audit.groups import groups_text
 from features.cache.contents import Features, write_features
 from fit_classifier import main
-from models.errors import TrainingError
 from models.training.selection import Selection, select
 from tests.models.cached import cluster_features
 from tests.models.clusters import features_of
@@ -92,11 +90,6 @@ def test_names_of_one_grouping_do_not_mix_with_those_of_another() -> None:
 def test_without_leaks_every_choice_is_the_same() -> None:
     for on_leak in ("drop", "group", "ignore"):
         assert len(chosen(made(), None, on_leak).parts["train"].y) == 30
-
-
-def test_an_unknown_choice_is_refused() -> None:
-    with pytest.raises(TrainingError, match="expected one of drop, group, ignore"):
-        chosen(made(), None, "forget")
 
 
 def test_fit_classifier_uses_the_table_beside_the_file(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from models.heads.base import HEADS, Head, fit, score
+from models.heads import HEADS
+from models.heads.base import Head, score
 from models.heads.fold import Fold
 from models.training.folds import make_folds
 from models.training.tuning import tune, tune_each
@@ -84,7 +85,7 @@ def test_shared_work_gives_what_single_fits_give(name: str, n: int, d: int) -> N
     for chosen in head.candidates(d)[::3]:
         found = tune(head, folds, y, candidates=[chosen]).scores
         for fold in folds:
-            single = fit(head, chosen, fold.X[fold.train], y[fold.train], seed=0, jobs=1)
+            single = head.fit(chosen, fold.X[fold.train], y[fold.train], seed=0, jobs=1)
             expected = score(single, fold.X[fold.test])
             np.testing.assert_allclose(found[fold.test], expected, atol=0.01 * expected.std())
 

@@ -13,10 +13,13 @@ from playwright.sync_api import Browser
 
 from features.cache.contents import Features
 from models.bundle.loading import Bundle, load_bundle
+from models.inference.wording import not_used
+from models.patients.encoding import Unused
 from models.patients.fusion import FusedHead
 from models.patients.tables import Metadata
 from models.report.publishing import publish_bundle
 from models.training.comparison import compare_heads
+from models.training.options import Options
 from tests.service.asking import Answer, Server
 
 
@@ -34,7 +37,7 @@ def folder(drawn: Features, tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("age", "sex"),
     )
     comparison = compare_heads(
-        drawn, heads=["logistic_regression"], folds=3, jobs=1, metadata=known
+        drawn, Options(heads=["logistic_regression"], folds=3, jobs=1), metadata=known
     )
     folder = tmp_path_factory.mktemp("fused") / "bundle"
     publish_bundle(folder, comparison, drawn)
@@ -64,17 +67,17 @@ def test_the_answer_says_what_was_used(
     bundle, head = fused
     (alone,) = ask(patients, lesion).json["results"]
     assert "inputs" not in alone
-    assert alone["threshold"] == bundle.threshold
+    assert alone["threshold"] == bundle.decision.threshold
     (result,) = ask(patients, lesion, age="81", sex="F").json["results"]
     assert result["inputs"] == {"age": 81.0, "sex": "female"}
-    assert result["threshold"] == head.threshold
+    assert result["threshold"] == head.decision.threshold
     assert result["probability"] != alone["probability"]
     (empty,) = ask(patients, lesion, age="", sex="unknown").json["results"]
     assert empty["probability"] == pytest.approx(alone["probability"], abs=1e-6)
     assert "inputs" not in empty
     (site,) = ask(patients, lesion, age="50", site="back").json["results"]
     assert site["inputs"] == {"age": 50.0}
-    assert site["warnings"][-1].startswith("The site was not used")
+    assert site["warnings"][-1] == not_used(Unused("site", None, ("age", "sex"))).text
 
 
 @pytest.mark.parametrize(
@@ -135,7 +138,7 @@ def test_the_fields_are_documented(patients: Server, fused: tuple[Bundle, FusedH
     assert "inputs" not in verdict["required"]
     told = patients.get("/api/v1/model").json["fusion"]
     assert told["inputs"] == {"age": [], "sex": ["female", "male"]}
-    assert told["threshold"] == fused[1].threshold
+    assert told["threshold"] == fused[1].decision.threshold
     assert told["metrics"]["cross-validation"]["auc"]["value"] > 0
 
 

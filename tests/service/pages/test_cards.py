@@ -17,7 +17,7 @@ from models.bundle.gallery import Similar
 from models.bundle.loading import Bundle, load_bundle
 from models.decisions.thresholds import Zone
 from models.inference.evidence import Evidence
-from models.inference.verdict import Rejected, Verdict
+from models.inference.verdict import Note, Reason, ReasonKind, Rejected, Verdict
 from service import create_app
 from service.classifier.loaded import Case, LoadedClassifier
 from service.pages.cards import card_of
@@ -41,7 +41,8 @@ def effect_at(row: int, column: int, value: float = 1.0) -> npt.NDArray[np.float
 
 @pytest.fixture(scope="module")
 def loaded(bundle: Path) -> Bundle:
-    return replace(load_bundle(bundle), zone=Zone(0.2, 0.6, 0.1))
+    found = load_bundle(bundle)
+    return replace(found, decision=replace(found.decision, zone=Zone(0.2, 0.6, 0.1)))
 
 
 def case(probability: float = 0.7, **more: object) -> Case:
@@ -54,7 +55,7 @@ def test_a_preview_keeps_the_proportions(height: int, width: int) -> None:
     file = io.BytesIO()
     Image.fromarray(np.full((height, width, 3), 90, np.uint8)).save(file, "TIFF")
     found = preview(file.getvalue())
-    assert opened(found.address).size == (found.width, found.height)
+    assert opened(found.uri).size == (found.width, found.height)
     assert max(found.width, found.height) == 448
     assert found.width / found.height == pytest.approx(width / height, rel=0.01)
 
@@ -102,7 +103,7 @@ def test_a_card_says_where_the_score_comes_from(loaded: Bundle) -> None:
 
 
 def test_a_record_holds_words_and_numbers_alone(loaded: Bundle) -> None:
-    card = card_of(case(warnings=("There is ink on it",)), lesion_jpeg(), loaded)
+    card = card_of(case(warnings=(Note("patch", "There is ink on it"),)), lesion_jpeg(), loaded)
     assert card.record
     assert card.record["probability"] == 0.7
     assert card.record["warnings"] == ["There is ink on it"]
@@ -128,7 +129,7 @@ def drawn_card(loaded: Bundle) -> Callable[..., str]:
     def render(**said: Any) -> str:
         card = card_of(case(**said), lesion_jpeg(), loaded)
         with app.test_request_context():
-            return render_template("_cards.html", cards=[card], bundle=loaded)
+            return render_template("card/cards.html", cards=[card], bundle=loaded)
 
     return render
 
@@ -136,10 +137,10 @@ def drawn_card(loaded: Bundle) -> Callable[..., str]:
 def test_a_card_that_cannot_tell_says_why_and_what_the_threshold_says(
     drawn_card: Callable[..., str],
 ) -> None:
-    doubt = {"decision": "cannot tell", "reasons": ("The probability lies in the zone",)}
+    doubt = {"decision": "cannot tell", "reasons": (Reason("in_zone", "It lies between"),)}
     page = drawn_card(probability=0.45, **doubt)
     assert "Cannot tell" in page
-    assert "The probability lies in the zone." in page
+    assert "It lies between." in page
     assert "treat it as suspicious" in page
     assert "45.0" in page.partition("<details")[0]
     calm = drawn_card(probability=0.25, flagged=False, **doubt)
@@ -147,10 +148,11 @@ def test_a_card_that_cannot_tell_says_why_and_what_the_threshold_says(
     assert "treat it as suspicious" not in calm
 
 
+@pytest.mark.parametrize("kind", ["unlike", "small", "blurred"])
 def test_the_number_is_folded_away_where_it_is_worth_nothing(
-    drawn_card: Callable[..., str],
+    kind: ReasonKind, drawn_card: Callable[..., str]
 ) -> None:
-    page = drawn_card(decision="cannot tell", reasons=("It is unlike all training images",))
+    page = drawn_card(decision="cannot tell", reasons=(Reason(kind, "It is odd"),))
     before, _, folded = page.partition("<details")
     assert "Don't rely on any number" in before
     assert "treat it as suspicious" in before
@@ -159,8 +161,8 @@ def test_the_number_is_folded_away_where_it_is_worth_nothing(
 
 
 def test_a_card_says_that_the_image_was_trained_on(drawn_card: Callable[..., str]) -> None:
-    page = drawn_card(known="This image is in the training set, as melanoma")
-    assert "This image is in the training set, as melanoma." in page
+    page = drawn_card(known=Note("trained_on", "Its label is melanoma"))
+    assert "Its label is melanoma." in page
     assert "Seen before" not in drawn_card()
 
 

@@ -14,6 +14,7 @@ from features.cache.contents import Features
 from models.bundle.manifest import MANIFEST, seal
 from models.report.publishing import publish_bundle
 from models.training.comparison import compare_heads
+from models.training.options import Options
 from tests.service.asking import Keys, Server, lesion_jpeg
 
 NOT_A_DIAGNOSIS = "Decision support, not a diagnosis."
@@ -187,7 +188,7 @@ def test_labels_are_escaped(drawn: Features, start: Callable[..., Server], tmp_p
     labels = np.where(drawn.items.label == "melanoma", hostile, drawn.items.label)
     features = replace(drawn, items=replace(drawn.items, label=labels))
     comparison = compare_heads(
-        features, heads=["logistic_regression"], folds=3, jobs=1, positive=hostile
+        features, Options(heads=["logistic_regression"], folds=3, jobs=1, positive=hostile)
     )
     publish_bundle(tmp_path / "bundle", comparison, features)
     server = start(tmp_path / "bundle")

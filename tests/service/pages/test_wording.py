@@ -1,13 +1,10 @@
 from __future__ import annotations
 
-import pytest
-
+from features.numbers import NARROW_SPACE
 from service.pages.wording import (
-    NARROW_SPACE,
     Share,
     figures,
     in_people,
-    percent,
     position,
     sentence,
 )
@@ -28,26 +25,6 @@ def evaluation(*, positives: bool = True) -> dict[str, object]:
             "specificity": interval(0.452),
         },
     }
-
-
-@pytest.mark.parametrize(
-    ("probability", "other", "written"),
-    [
-        (0.5, None, "50.0 %"),
-        (0.00049, None, "< 0.1 %"),
-        (0.99951, None, "> 99.9 %"),
-        (0.0, None, "0.0 %"),
-        (0.30001, 0.30002, "30.001 %"),
-        (0.3, 0.3, "30.0 %"),
-        (0.3, 0.4, "30.0 %"),
-    ],
-)
-def test_percent(probability: float, other: float | None, written: str) -> None:
-    assert percent(probability, other).replace(NARROW_SPACE, " ") == written
-
-
-def test_two_probabilities_that_differ_never_look_the_same() -> None:
-    assert percent(0.12344, 0.12346) != percent(0.12346, 0.12344)
 
 
 def test_position_stays_on_the_scale() -> None:

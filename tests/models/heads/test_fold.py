@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy.linalg import LinAlgError, eigh
 
-from models.heads.eigen import eigenpairs
+from models.heads.fold import eigenpairs
 
 
 @pytest.mark.parametrize("n", [1, 2, 7, 100, 301])

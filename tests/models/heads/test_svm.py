@@ -1,3 +1,5 @@
+"""The SVM is scikit-learn's, and kept as plain numbers."""
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -9,18 +11,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load, save
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
 
-from models.heads.base import HEADS, score
+from models.heads.base import score
 from models.heads.files import HeadFileError, dump_head, load_head
 from models.heads.fold import whole
-from models.heads.kernel_machine import KernelMachine
-from models.heads.refitting import refit
-from tests.models.clusters import clusters
+from models.heads.svm import SVM, SVM_LIMIT, KernelMachine
+from models.training.comparison import compare_heads
+from models.training.options import Options
+from tests.models.clusters import clusters, features_of
 
 
 def machine(n: int = 70, d: int = 30) -> KernelMachine:
     X, y = clusters(n, d, distance=1.0)
-    fitted = refit(HEADS["svm"], {"C": 1.0, "gamma": 0.3 / d}, whole(X), y, seed=0, jobs=1)
+    fitted = SVM.refit({"C": 1.0, "gamma": 0.3 / d}, whole(X), y, seed=0, jobs=1)
     assert isinstance(fitted, KernelMachine)
     return fitted
 
@@ -69,3 +75,32 @@ def test_parts_that_dont_fit_are_refused() -> None:
     fitted = machine()
     with pytest.raises(ValueError, match="make no sense"):
         replace(fitted, centre=fitted.centre[:-1])
+
+
+@pytest.mark.parametrize(("n", "d"), [(150, 24), (90, 160)])
+def test_the_svm_is_scikit_learns(n: int, d: int) -> None:
+    X, y = clusters(n, d, distance=1.0)
+    settings = {"C": 3.0, "gamma": 0.25 / d}
+    fitted = SVM.refit(settings, whole(X), y, seed=0, jobs=1)
+    exact = make_pipeline(StandardScaler(), SVC(**settings, class_weight="balanced"))
+    others, _ = clusters(60, d, distance=1.0, seed=5)
+    expected = exact.fit(X.astype(float), y).decision_function(others.astype(float))
+    np.testing.assert_allclose(score(fitted, others), expected, atol=5e-3)
+    assert isinstance(fitted, KernelMachine)
+    assert len(fitted.weights) == len(exact[-1].support_)
+
+
+@pytest.mark.slow
+def test_beyond_the_limit_the_svm_is_approximated() -> None:
+    X, y = clusters(SVM_LIMIT + 200, 16, distance=2.0)
+    given = features_of(X, np.where(y == 1, "melanoma", "nevus"))
+    found = compare_heads(given, Options(heads=["svm"], folds=2, jobs=-1))
+    assert found.best.title == "SVM (RBF, Nyström approximation)"
+    assert any("Nyström" in note for note in found.notes)
+    auc = found.best.evaluations["cross-validation"].auc
+    assert auc is not None
+    assert auc.value > 0.85
+
+
+def test_so_many_candidates_are_tried() -> None:
+    assert len(SVM.candidates(2048)) == 16

@@ -1,0 +1,249 @@
+"""The support vector machine with an RBF kernel.
+
+All candidates share the inner products of a fold. What is served is a `KernelMachine`: plain
+numbers, few enough also with long embeddings. Where there are too many images for the inner
+products, `models.heads.nystroem` takes its place.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
+
+from features.cache.rows import Rows
+from models.heads.base import (
+    Candidates,
+    Floats,
+    Format,
+    Head,
+    HeadFileError,
+    Labels,
+    LabelSets,
+    Settings,
+    require_readable,
+)
+from models.heads.fold import Fold
+from models.heads.nystroem import NYSTROEM
+
+__all__ = ["SVM", "SVM_LIMIT", "KernelMachine"]
+
+# Between so many images all inner products are held at once: 0.7 GB per fold.
+SVM_LIMIT: Final = 12_000
+_ARRAYS: Final = ("centre", "width", "support", "weights")
+_ROWS: Final = 256
+# Further from the mean than any embedding lies, and within what float16 can hold.
+_FURTHEST: Final = 6e4
+
+
+@dataclass(frozen=True, eq=False)
+class KernelMachine:
+    """Decides by similarity to the support vectors.
+
+    Parameters
+    ----------
+    centre, width : ndarray of float32, shape (d,)
+        By which embeddings are standardised.
+    support : ndarray of float16, shape (m, d)
+        The standardised support vectors. Over thousands of columns what float16 rounds off
+        cancels out.
+    weights : ndarray of float64, shape (m,)
+        Signed dual coefficients.
+    intercept : float
+    gamma : float
+        Of the kernel ``exp(-gamma * squared distance)``.
+
+    Raises
+    ------
+    ValueError
+        If the parts don't fit each other, or hold anything but finite numbers.
+    """
+
+    centre: npt.NDArray[np.float32]
+    width: npt.NDArray[np.float32]
+    support: npt.NDArray[np.float16]
+    weights: npt.NDArray[np.float64]
+    intercept: float
+    gamma: float
+
+    def __post_init__(self) -> None:
+        m, d = self.support.shape
+        arrays = (self.centre, self.width, self.support, self.weights)
+        kinds = [array.dtype.name for array in arrays]
+        if (
+            kinds != ["float32", "float32", "float16", "float64"]
+            or (self.centre.shape, self.width.shape, self.weights.shape) != ((d,), (d,), (m,))
+            or not all(np.isfinite(array).all() for array in arrays)
+            or not (self.width > 0).all()
+            or not (math.isfinite(self.intercept) and 0 < self.gamma < math.inf)
+        ):
+            raise ValueError("its support vectors, weights and scales make no sense")
+
+    @classmethod
+    def of(
+        cls, scaler: Any, rows: npt.NDArray[np.floating], fitted: Any, gamma: float
+    ) -> KernelMachine:
+        """Make one of a machine that was fitted on a kernel matrix.
+
+        Parameters
+        ----------
+        scaler : StandardScaler
+            Fitted.
+        rows : ndarray, shape (n, d)
+            What the kernel matrix was made of, standardised.
+        fitted : SVC
+            With ``kernel="precomputed"``, on two classes.
+        gamma : float
+        """
+        support = np.clip(rows[fitted.support_], -_FURTHEST, _FURTHEST)
+        return cls(
+            np.asarray(scaler.mean_, np.float32),
+            np.asarray(scaler.scale_, np.float32),
+            support.astype(np.float16),
+            np.asarray(fitted.dual_coef_[0], np.float64),
+            float(fitted.intercept_[0]),
+            float(gamma),
+        )
+
+    @property
+    def classes_(self) -> npt.NDArray[np.int64]:
+        """The two classes, 0 and 1."""
+        return np.array([0, 1])
+
+    @property
+    def n_features_in_(self) -> int:
+        """Length of an embedding."""
+        return int(self.support.shape[1])
+
+    def decision_function(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Give the signed sum of similarities.
+
+        Parameters
+        ----------
+        X : array-like, shape (n, d)
+            Embeddings.
+
+        Returns
+        -------
+        ndarray of float, shape (n,)
+            Higher means more likely positive; not calibrated.
+        """
+        embeddings = np.asarray(X)
+        scores = np.empty(len(embeddings))
+        for start in range(0, len(embeddings), _ROWS):
+            block = slice(start, start + _ROWS)
+            rows = ((embeddings[block] - self.centre) / self.width).astype(np.float32)
+            lengths = np.einsum("ij,ij->i", rows, rows, dtype=np.float64)
+            squared = lengths[:, None] + self._lengths - 2.0 * (rows @ self._vectors.T)
+            kernel = np.exp(-self.gamma * np.maximum(squared, 0))
+            scores[block] = kernel @ self.weights + self.intercept
+        return scores
+
+    @cached_property
+    def _vectors(self) -> npt.NDArray[np.float32]:
+        return self.support.astype(np.float32)
+
+    @cached_property
+    def _lengths(self) -> npt.NDArray[np.float64]:
+        vectors = self._vectors
+        return np.asarray(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
+
+
+class _Svm(Head):
+    def suited_to(self, X: npt.NDArray[Any] | Rows) -> Head:
+        """Approximate it where all images' inner products don't fit."""
+        return NYSTROEM if isinstance(X, Rows) or len(X) > SVM_LIMIT else self
+
+    def search(
+        self, fold: Fold, ys: LabelSets, candidates: Candidates, *, seed: int, jobs: int
+    ) -> Floats:
+        within, across = fold.inner_products().squared_distances()
+        scores = np.empty((len(ys), len(candidates), len(fold.test)))
+        # libsvm computes in double precision; fresh memory for every gamma would take most of the
+        # time.
+        kernel, kernel_test = np.empty(within.shape), np.empty(across.shape)
+        for gamma in sorted({settings["gamma"] for settings in candidates}):
+            for distances, values in ((within, kernel), (across, kernel_test)):
+                np.exp(np.multiply(distances, -gamma, out=values), out=values)
+            for place, settings in enumerate(candidates):
+                if settings["gamma"] != gamma:
+                    continue
+                for y, found in zip(ys, scores, strict=True):
+                    model = self.make(settings, seed)["classify"].set_params(kernel="precomputed")
+                    model.fit(kernel, y[fold.train])
+                    found[place] = model.decision_function(kernel_test)
+        return scores
+
+    def _prepare(self, data: Fold, candidates: Candidates, *, seed: int, jobs: int) -> None:
+        data.inner_products()
+        data.scaled()
+
+    def _refit(self, settings: Settings, data: Fold, y: Labels, *, seed: int, jobs: int) -> Any:
+        """Fit with scikit-learn on inner products from one matrix product."""
+        if not data.small:
+            return self.fit(settings, data.X, y, seed=seed, jobs=jobs)
+        kernel = np.exp(-settings["gamma"] * data.inner_products().squared_distances()[0])
+        model = self.make(settings, seed)["classify"].set_params(kernel="precomputed")
+        model.fit(kernel.astype(np.float64), y)
+        return KernelMachine.of(*data.scaled(), model, settings["gamma"])
+
+
+def _make(settings: Settings, seed: int) -> Pipeline:
+    model = SVC(
+        C=settings["C"],
+        gamma=settings["gamma"],
+        class_weight="balanced",
+        cache_size=500,
+        random_state=seed,
+    )
+    return Pipeline([("scale", StandardScaler()), ("classify", model)])
+
+
+def _candidates(d: int) -> list[Settings]:
+    scales, strengths = (0.0625, 0.125, 0.25, 0.5), (0.3, 1.0, 3.0, 10.0)
+    return [{"C": C, "gamma": scale / d} for scale in scales for C in strengths]
+
+
+def _dump(machine: KernelMachine) -> bytes:
+    from safetensors.numpy import save
+
+    numbers = np.array([machine.intercept, machine.gamma])
+    arrays = {name: np.ascontiguousarray(getattr(machine, name)) for name in _ARRAYS}
+    return bytes(save({**arrays, "numbers": numbers}))
+
+
+def _load(data: bytes) -> KernelMachine:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    with require_readable(SafetensorError):
+        arrays = load(data)
+        if set(arrays) != {*_ARRAYS, "numbers"} or arrays["support"].ndim != 2:
+            raise HeadFileError("it holds other arrays than a kernel machine's")
+        intercept, gamma = map(float, arrays["numbers"])
+        parts = {name: arrays[name] for name in _ARRAYS}
+        return KernelMachine(**parts, intercept=intercept, gamma=gamma)
+
+
+SVM: Final = _Svm(
+    "svm",
+    "SVM (RBF)",
+    _candidates,
+    _make,
+    parts=(
+        "sklearn.pipeline.Pipeline",
+        "sklearn.preprocessing._data.StandardScaler",
+        "sklearn.svm._classes.SVC",
+        *NYSTROEM.parts,
+    ),
+    format=Format(
+        ".safetensors", lambda estimator: isinstance(estimator, KernelMachine), _dump, _load
+    ),
+)

@@ -1,0 +1,257 @@
+"""XGBoost, on columns that are binned once for all candidates; `models.heads.boosting` grows it."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from xgboost import XGBClassifier
+from xgboost.core import XGBoostError
+
+from models.heads.base import (
+    Candidates,
+    Floats,
+    Format,
+    Head,
+    HeadFileError,
+    Labels,
+    LabelSets,
+    Settings,
+    require_readable,
+    worthwhile_threads,
+)
+from models.heads.boosting import BinnedParts, ColumnParts, Parts, PartsOnDisk, boost, runs_of
+from models.heads.fold import Blocks, Fold
+
+__all__ = ["BINS", "XGBOOST"]
+
+# Of each column.
+BINS: Final = 64
+_TREES: Final = "n_estimators"
+_SHARE: Final = "colsample_bytree"
+_COLUMNS: Final = (
+    "base_weights",
+    "default_left",
+    "left_children",
+    "loss_changes",
+    "parents",
+    "right_children",
+    "split_conditions",
+    "split_indices",
+    "split_type",
+    "sum_hessian",
+)
+
+
+class _XGBoost(Head):
+    def objection(self, settings: Settings) -> str:
+        """Object to more columns than there are."""
+        share = settings[_SHARE]
+        return f"got {_SHARE}={share:g}, expected a share up to 1" if share > 1 else ""
+
+    def fit(
+        self, settings: Settings, X: npt.NDArray[Any], y: Labels, *, seed: int, jobs: int
+    ) -> Any:
+        """Fit on the raw columns, in parts."""
+        jobs = min(jobs, worthwhile_threads(X))
+        parts = ColumnParts(X, settings[_SHARE], bins=BINS, seed=seed, jobs=jobs)
+        return self._grow(settings, parts, y, seed, jobs)
+
+    def search(
+        self, fold: Fold, ys: LabelSets, candidates: Candidates, *, seed: int, jobs: int
+    ) -> Floats:
+        """Read fewer trees off the longest run with the same settings."""
+        test = np.asarray(fold.X[fold.test], np.float32)
+        scores = np.empty((len(ys), len(candidates), len(fold.test)))
+        for run in runs_of(candidates):
+            longest = candidates[run[0]]
+            parameters = self.make(longest, seed).get_xgb_params()
+            binned = _column_parts(longest, fold, seed, jobs)
+            for y, found in zip(ys, scores, strict=True):
+                booster = boost(binned, y[fold.train], parameters, longest[_TREES], jobs=jobs)
+                for place in run:
+                    found[place] = _margins(booster, test, candidates[place])
+        return scores
+
+    def _prepare(self, data: Fold, candidates: Candidates, *, seed: int, jobs: int) -> None:
+        if len({one[_SHARE] for one in candidates}) == 1:
+            _column_parts(candidates[0], data, seed, jobs)
+
+    def _refit(self, settings: Settings, data: Fold, y: Labels, *, seed: int, jobs: int) -> Any:
+        return self._grow(settings, _column_parts(settings, data, seed, jobs), y, seed, jobs)
+
+    def _search_blocks(
+        self, blocks: Blocks, folds: Sequence[Fold], ys: LabelSets, candidates: Candidates
+    ) -> Floats:
+        found = np.empty((len(ys), len(candidates), len(blocks.rows)))
+        for share in sorted({settings[_SHARE] for settings in candidates}):
+            parts = PartsOnDisk(blocks.rows, share, blocks.aside / "parts.h5", seed=blocks.seed)
+            runs = [run for run in runs_of(candidates) if candidates[run[0]][_SHARE] == share]
+            for fold in folds:
+                binned = _binned(blocks, parts, fold.train)
+                test = blocks.rows.take(fold.test)
+                for run in runs:
+                    longest = candidates[run[0]]
+                    parameters = self.make(longest, blocks.seed).get_xgb_params()
+                    for label, y in enumerate(ys):
+                        booster = boost(
+                            binned, y[fold.train], parameters, longest[_TREES], jobs=blocks.jobs
+                        )
+                        start = 0
+                        for block in test.blocks():
+                            rows = fold.test[start : start + len(block)]
+                            for place in run:
+                                found[label, place, rows] = _margins(
+                                    booster, block, candidates[place]
+                                )
+                            start += len(block)
+                del binned
+        return found
+
+    def _refit_blocks(self, blocks: Blocks, settings: Settings, y: Labels) -> Any:
+        parts = PartsOnDisk(
+            blocks.rows, settings[_SHARE], blocks.aside / "parts.h5", seed=blocks.seed
+        )
+        binned = _binned(blocks, parts, np.arange(len(blocks.rows)))
+        return self._grow(settings, binned, y, blocks.seed, blocks.jobs)
+
+    def _grow(self, settings: Settings, parts: Parts, y: Labels, seed: int, jobs: int) -> Any:
+        estimator = self.make(settings, seed)
+        booster = boost(parts, y, estimator.get_xgb_params(), settings[_TREES], jobs=jobs)
+        estimator.load_model(booster.save_raw("json"))
+        return estimator
+
+
+def _column_parts(settings: Settings, data: Fold, seed: int, jobs: int) -> ColumnParts:
+    share = settings[_SHARE]
+    return data.shared(
+        (share, BINS, seed),
+        lambda: ColumnParts(data.X[data.train], share, bins=BINS, seed=seed, jobs=jobs),
+        # XGBoost holds two bytes for a number.
+        size=2 * len(data.train) * data.X.shape[1],
+    )
+
+
+def _binned(blocks: Blocks, parts: PartsOnDisk, train: npt.NDArray[np.intp]) -> BinnedParts:
+    return BinnedParts(
+        parts,
+        train,
+        bins=BINS,
+        memory=blocks.memory,
+        folder=blocks.aside,
+        seed=blocks.seed,
+        jobs=blocks.jobs,
+    )
+
+
+def _margins(booster: Any, rows: npt.NDArray[np.float32], settings: Settings) -> Any:
+    return booster.inplace_predict(
+        rows, iteration_range=(0, settings[_TREES]), predict_type="margin"
+    )
+
+
+def _make(settings: Settings, seed: int) -> Any:
+    return XGBClassifier(
+        objective="binary:logistic",
+        tree_method="hist",
+        max_bin=BINS,
+        n_estimators=settings[_TREES],
+        learning_rate=settings["learning_rate"],
+        max_depth=settings["max_depth"],
+        colsample_bytree=settings[_SHARE],
+        random_state=seed,
+    )
+
+
+def _candidates(d: int) -> list[Settings]:
+    columns = max(0.01, min(1.0, 60 / d))
+    return [
+        {"max_depth": depth, "learning_rate": 0.05, _SHARE: columns, _TREES: trees}
+        for depth in (2, 3)
+        for trees in (100, 200)
+    ]
+
+
+def _dump(estimator: Any) -> bytes:
+    with tempfile.TemporaryDirectory(prefix="lesion-classifier-") as folder:
+        path = Path(folder) / "head.json"
+        estimator.save_model(path)
+        data = _as_json(json.loads(path.read_bytes()))
+    _require_sound(data)
+    return data
+
+
+def _load(data: bytes) -> Any:
+    estimator = XGBClassifier()
+    _require_sound(data)
+    with require_readable(XGBoostError):
+        estimator.load_model(bytearray(data))
+    return estimator
+
+
+def _as_json(model: Any) -> bytes:
+    return json.dumps(model, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _require_sound(data: bytes) -> None:
+    """Refuse an XGBoost model that would make XGBoost read beyond its arrays, or run in circles.
+
+    It trusts what it loads: a damaged model can bring the whole process down.
+    """
+    with require_readable():
+        model = json.loads(data)
+        # What is written anew byte for byte means the same to any parser.
+        if _as_json(model) != data:
+            raise HeadFileError("it is not as it was written")
+        learner = model["learner"]
+        shape, booster = learner["learner_model_param"], learner["gradient_booster"]
+        trees, inputs = booster["model"]["trees"], int(shape["num_feature"])
+        rounds = booster["model"]["iteration_indptr"]
+        sound = (
+            (booster["name"], learner["objective"]["name"]) == ("gbtree", "binary:logistic")
+            and (int(shape["num_class"]), int(shape["num_target"])) == (0, 1)
+            and int(booster["model"]["gbtree_model_param"]["num_trees"]) == len(trees)
+            and booster["model"]["tree_info"] == [0] * len(trees)
+            and rounds == list(range(len(trees) + 1))
+            and all(_is_sound(tree, inputs) for tree in trees)
+        )
+    if not sound:
+        raise HeadFileError("its trees make no sense")
+
+
+def _is_sound(tree: dict[str, Any], inputs: int) -> bool:
+    known = tree["tree_param"]
+    n = int(known["num_nodes"])
+    columns = [tree[name] for name in _COLUMNS]
+    if n < 1 or any(len(column) != n for column in columns):
+        return False
+    numbers = all(type(value) in {int, float} for column in columns for value in column)
+    left, right, features = tree["left_children"], tree["right_children"], tree["split_indices"]
+    return (
+        numbers
+        and (int(known["num_deleted"]), int(known["num_feature"])) == (0, inputs)
+        and int(known["size_leaf_vector"]) <= 1
+        and not any(tree["split_type"])
+        and not any(tree[name] for name in tree if name.startswith("categories"))
+        and all(type(value) is int for column in (left, right, features) for value in column)
+        # Children come after their parents, so every path ends.
+        and all(
+            (one, other) == (-1, -1) or node < min(one, other) <= max(one, other) < n
+            for node, (one, other) in enumerate(zip(left, right, strict=True))
+        )
+        and all(0 <= feature < inputs for feature in features)
+    )
+
+
+XGBOOST: Final = _XGBoost(
+    "xgboost",
+    "XGBoost",
+    _candidates,
+    _make,
+    format=Format(".json", lambda estimator: hasattr(estimator, "get_booster"), _dump, _load),
+)

@@ -1,0 +1,49 @@
+"""Logistic regression is scikit-learn's, in memory and by blocks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from features.cache.rows import Rows
+from models.heads.base import score
+from models.heads.fold import whole
+from models.heads.logistic import LOGISTIC_REGRESSION
+from tests.models.blocks import data
+from tests.models.clusters import clusters
+
+SHAPES = [(150, 24), (90, 160)]
+
+
+@pytest.mark.parametrize(("n", "d"), SHAPES)
+@pytest.mark.parametrize("C", [1e-4, 1e-2, 1.0])
+def test_logistic_regression_is_scikit_learns(n: int, d: int, C: float) -> None:
+    X, y = clusters(n, d, distance=1.0)
+    fitted = LOGISTIC_REGRESSION.refit({"C": C}, whole(X), y, seed=0, jobs=1)
+    exact = make_pipeline(StandardScaler(), LogisticRegression(C=C, tol=1e-10, max_iter=10_000))
+    expected = exact.fit(X.astype(float), y).decision_function(X.astype(float))
+    np.testing.assert_allclose(score(fitted, X), expected, atol=5e-3 * expected.std())
+    assert fitted["classify"].warm_start is False
+
+
+@pytest.mark.usefixtures("tiny_blocks")
+@pytest.mark.parametrize("C", [1e-4, 1e-2, 1.0])
+def test_logistic_regression_by_blocks_is_scikit_learns(C: float) -> None:
+    X, y = data()
+    exact = make_pipeline(StandardScaler(), LogisticRegression(C=C, tol=1e-10, max_iter=10_000))
+    exact.fit(X.astype(np.float64), y)
+    rows = Rows(X.astype(np.float16))
+    found = LOGISTIC_REGRESSION.refit({"C": C}, whole(rows), y, seed=0, jobs=1)
+    expected = exact[-1].coef_[0]
+    np.testing.assert_allclose(
+        found["classify"].coef_[0], expected, atol=3e-3 * np.abs(expected).max()
+    )
+    scores = exact.decision_function(X.astype(np.float64))
+    np.testing.assert_allclose(score(found, rows), scores, atol=3e-3 * scores.std())
+
+
+def test_so_many_candidates_are_tried() -> None:
+    assert len(LOGISTIC_REGRESSION.candidates(2048)) == 7

@@ -1,0 +1,108 @@
+"""XGBoost's scores, and its file: nothing but sound trees can come out of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from models.heads.base import score
+from models.heads.files import HeadFileError, dump_head, load_head
+from models.heads.fold import whole
+from models.heads.trees import XGBOOST
+from tests.models.clusters import clusters
+
+
+def test_trees_are_those_of_a_plain_fit() -> None:
+    X, y = clusters(90, 40)
+    settings = XGBOOST.candidates(40)[0]
+    np.testing.assert_array_equal(
+        score(XGBOOST.refit(settings, whole(X), y, seed=3, jobs=1), X),
+        score(XGBOOST.fit(settings, X, y, seed=3, jobs=1), X),
+    )
+
+
+def test_the_number_of_threads_does_not_change_the_scores() -> None:
+    X, y = clusters(200)
+    one, two = (
+        score(XGBOOST.fit(XGBOOST.candidates(32)[-1], X, y, seed=3, jobs=jobs), X)
+        for jobs in (1, 2)
+    )
+    np.testing.assert_allclose(one, two, atol=1e-5)
+
+
+def test_xgboost_scores_are_its_margins() -> None:
+    X, y = clusters(100)
+    estimator = XGBOOST.fit(XGBOOST.candidates(32)[0], X, y, seed=0, jobs=1)
+    np.testing.assert_allclose(
+        score(estimator, X), estimator.predict(X, output_margin=True), atol=1e-4
+    )
+
+
+def fitted() -> Any:
+    X, y = clusters(80, 12, distance=1.0)
+    return XGBOOST.fit(XGBOOST.candidates(12)[0], X, y, seed=0, jobs=1)
+
+
+def smash(model: Any, place: str, value: Any) -> Any:
+    part = model
+    *path, last = [int(step) if step.isdigit() else step for step in place.split("/")]
+    for step in path:
+        part = part[step]
+    part[last] = value
+    return model
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("tree_param/num_nodes", "1000000"),
+        ("tree_param/num_feature", "13"),
+        ("left_children/0", 1_000_000),
+        ("left_children/0", 0),
+        ("left_children/0", -1),
+        ("left_children/0", 1.0),
+        ("right_children", [2]),
+        ("split_indices/0", 12),
+        ("split_indices/0", -1),
+        ("split_type/0", 1),
+        ("split_conditions/0", "1"),
+        ("split_conditions", []),
+        ("categories", [1]),
+    ],
+)
+def test_trees_that_would_lead_astray_are_refused(place: str, value: Any, tmp_path: Path) -> None:
+    file = dump_head(fitted(), tmp_path)
+    model = json.loads((tmp_path / file).read_bytes())
+    smash(model["learner"]["gradient_booster"]["model"]["trees"][3], place, value)
+    with pytest.raises(HeadFileError, match=r"make no sense|can't be read"):
+        load_head(file, json.dumps(model, separators=(",", ":")).encode())
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        ("gradient_booster/name", "gblinear"),
+        ("gradient_booster/model/gbtree_model_param/num_trees", "2"),
+        ("gradient_booster/model/iteration_indptr", [0, 9999]),
+        ("gradient_booster/model/tree_info/0", 5),
+        ("gradient_booster/model/trees", []),
+        ("learner_model_param/num_class", "3"),
+        ("learner_model_param/num_feature", "x"),
+        ("objective/name", "multi:softmax"),
+        ("objective", None),
+    ],
+)
+def test_another_kind_of_model_is_refused(place: str, value: Any, tmp_path: Path) -> None:
+    file = dump_head(fitted(), tmp_path)
+    model = json.loads((tmp_path / file).read_bytes())
+    smash(model["learner"], place, value)
+    with pytest.raises(HeadFileError, match=r"make no sense|can't be read"):
+        load_head(file, json.dumps(model, separators=(",", ":")).encode())
+
+
+def test_so_many_candidates_are_tried() -> None:
+    assert len(XGBOOST.candidates(2048)) == 4
