@@ -14,6 +14,16 @@ def _listed(_context: object, _option: object, text: str | None) -> tuple[str, .
     return tuple(name.strip() for name in (text or "").split(",") if name.strip())
 
 
+def _roles(_context: object, _option: object, given: tuple[str, ...]) -> dict[str, str]:
+    found = {}
+    for text in given:
+        name, equals, role = text.rpartition("=")
+        if not equals or not name:
+            raise click.BadParameter(f"got {text!r}, expected NAME=ROLE, such as holdout=test")
+        found[name] = role
+    return found
+
+
 def _pixels(context: object, option: object, text: str | None) -> tuple[int, ...]:
     names = _listed(context, option, text)
     if any(not (name.isascii() and name.isdecimal()) or int(name) < 1 for name in names):
@@ -22,7 +32,7 @@ def _pixels(context: object, option: object, text: str | None) -> tuple[int, ...
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.argument("images", type=click.Path(path_type=Path))
+@click.argument("images", type=click.Path(path_type=Path), nargs=-1, required=True)
 @click.option(
     "--out", "-o", type=click.Path(path_type=Path), default=Path("features.h5"), show_default=True,
     help="Feature file to write; one that exists is added to.",
@@ -78,6 +88,10 @@ def _pixels(context: object, option: object, text: str | None) -> tuple[int, ...
     help="Table of labels, instead of class folders; may be given several times.",
 )  # fmt: skip
 @click.option(
+    "--table", "more_tables", multiple=True, type=click.Path(path_type=Path), metavar="CSV",
+    help="Table of groups and splits, joined by image name; may be given several times.",
+)  # fmt: skip
+@click.option(
     "--id-column", metavar="NAME", help="Its column of image names; by default found by itself."
 )
 @click.option(
@@ -91,13 +105,37 @@ def _pixels(context: object, option: object, text: str | None) -> tuple[int, ...
     help="Its column of what must not be torn apart, such as the patient or the lesion.",
 )  # fmt: skip
 @click.option(
+    "--folder", "roles", multiple=True, metavar="NAME=ROLE", callback=_roles,
+    help="What a folder's name, or a pattern such as 'batch*', says: train, valid, test, class, "
+    "none, or skip to leave it out; may be given several times.",
+)  # fmt: skip
+@click.option(
+    "--class-level", type=click.Choice(["outer", "inner"]),
+    help="Which of two folders that may both be classes is it.",
+)  # fmt: skip
+@click.option(
+    "--trust", type=click.Choice(["tables", "folders"]),
+    help="Which is right where a table and a folder contradict each other.",
+)  # fmt: skip
+@click.option(
+    "--dry-run", is_flag=True,
+    help="Say what every file is taken for, and stop: no network is loaded, nothing is embedded.",
+)  # fmt: skip
+@click.option("--json", "as_json", metavar="FILE|-", help="Write that for every file, as JSON.")
+@click.option("--csv", "as_csv", metavar="FILE|-", help="Write that for every file, as CSV.")
+@click.option(
+    "--replace", is_flag=True,
+    help="Allow that images which the feature file lists lose their label or split, or are no "
+    "longer listed although they are still there.",
+)  # fmt: skip
+@click.option(
     "--dtype", type=click.Choice(["float32", "float16"]),
     help="How embeddings are stored; float16 takes half the space.  [default: float32]",
 )  # fmt: skip
 @click.option("--prune", is_flag=True, help="Drop embeddings of images that are no longer there.")
 @click.option("--strict", is_flag=True, help="Fail if any image could not be read.")
 def main(
-    images: Path,
+    images: tuple[Path, ...],
     out: Path,
     network: str,
     weights: str,
@@ -110,35 +148,55 @@ def main(
     engine: str,
     precision: str,
     tables: tuple[Path, ...],
+    more_tables: tuple[Path, ...],
     id_column: str | None,
     label_columns: tuple[str, ...],
     split_column: str | None,
     group_column: str | None,
+    roles: dict[str, str],
+    class_level: str | None,
+    trust: str | None,
+    dry_run: bool,
+    as_json: str | None,
+    as_csv: str | None,
+    replace: bool,
     dtype: str | None,
     prune: bool,
     strict: bool,
 ) -> None:
-    """Embed the images below the folder IMAGES and keep the embeddings in a feature file.
+    """Embed the images below the folders IMAGES and keep the embeddings in a feature file.
 
-    IMAGES is laid out as SPLIT/CLASS/image or CLASS/image, or is any folder with --labels.
+    IMAGES are laid out as SPLIT/CLASS/image or CLASS/image, or are any folders with --labels.
     Run again, only images that are new cost anything; an interrupted run goes on where it was.
     """
-    from features.console import Progress, report_extraction
-    from features.datasets.folders import find_images
+    from features.cache.additions import require_nothing_lost
+    from features.console import report_plan
+    from features.datasets.folders import Choices, find_images
     from features.datasets.tables import LabelTable
-    from features.embedding.extractor import load_extractor
-    from features.embedding.recipes import choose_recipe
     from features.errors import LesionError
-    from features.extraction import extract
 
+    columns = (id_column, label_columns, split_column, group_column)
     try:
         found = find_images(
             images,
-            [
-                LabelTable(table, id_column, label_columns, split_column, group_column)
-                for table in tables
-            ],
+            [LabelTable(table, *columns) for table in tables]
+            + [LabelTable(table, *columns, labelled=False) for table in more_tables],
+            Choices(roles, class_level, trust),
+            settled=False,
         )
+        report_plan(found, as_json, as_csv)
+        for loss in require_nothing_lost(found, out, replace=replace):
+            click.echo(f"note: {loss}", err=True)
+    except LesionError as error:
+        sys.exit(f"error: {error}")
+    if dry_run:
+        return
+    from features.console import Progress, report_extraction
+    from features.embedding.extractor import load_extractor
+    from features.embedding.recipes import choose_recipe
+    from features.extraction import extract
+
+    try:
         chosen = choose_recipe(
             NETWORKS[network],
             recipe,

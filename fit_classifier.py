@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -15,8 +16,19 @@ import click
     help="Folder for the bundle and the report.",
 )  # fmt: skip
 @click.option(
-    "--positive", default="melanoma", show_default=True, metavar="CLASS",
-    help="The class to be found; all others together are the rest.",
+    "--positive", "positives", multiple=True, default=["melanoma"], show_default=True,
+    metavar="CLASS",
+    help="The class to be found; all others together are the rest. Repeatable: further ones are "
+    "taken for the first.",
+)  # fmt: skip
+@click.option(
+    "--merge", "merges", multiple=True, metavar="NEW=CLASS,CLASS|CSV",
+    help="Take several classes for one; or a table with a class and what it is taken for on each "
+    "line, nothing to leave it out. Repeatable.",
+)  # fmt: skip
+@click.option(
+    "--exclude", "excluded", multiple=True, metavar="CLASS",
+    help="Leave out the images of this class. Repeatable.",
 )  # fmt: skip
 @click.option(
     "--heads", multiple=True, metavar="NAME[,NAME]",
@@ -102,7 +114,9 @@ import click
 def main(
     features: Path,
     out: Path,
-    positive: str,
+    positives: tuple[str, ...],
+    merges: tuple[str, ...],
+    excluded: tuple[str, ...],
     heads: tuple[str, ...],
     head: str | None,
     settings: str | None,
@@ -142,6 +156,7 @@ def main(
     from models.report.terminal import classes_text, comparison_text
     from models.training.comparison import compare_heads
     from models.training.options import Options
+    from models.training.relabelling import read_relabelling
 
     names = [name.strip() for part in heads for name in part.split(",") if name.strip()]
     try:
@@ -158,13 +173,19 @@ def main(
         if feedback is not None:
             with FeedbackStore(feedback) as store:
                 cached, reviewed = add_feedback(cached, store.read())
+        relabelling = read_relabelling(cached, positives, merges, excluded)
+        cached, relabelled = relabelling.apply(cached)
         found = find_weights(cached, weights)
-        known = read_metadata(metadata, cached.items.path.tolist()) if metadata else None
+        known = (
+            read_metadata(metadata, cached.items.path.tolist(), cached.items.split.tolist())
+            if metadata
+            else None
+        )
         together = find_groups(groups, features, cached.items)
         comparison = compare_heads(
             cached,
             Options(
-                positive=positive,
+                positive=positives[0],
                 heads=names if heads or given else None,
                 head=head,
                 folds=folds,
@@ -181,6 +202,9 @@ def main(
             metadata=known,
             groups=together.group if together.searched else None,
             progress=lambda message: click.echo(message, err=True),
+        )
+        comparison = replace(
+            comparison, relabelling=relabelling, notes=(*relabelled, *comparison.notes)
         )
         kept = BundleOptions(
             weights=found,

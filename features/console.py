@@ -6,17 +6,21 @@ import sys
 from collections import Counter
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 from tqdm import tqdm
 
 from features.datasets.folders import Dataset
-from features.embedding.specification import ExtractorSpec
-from features.extraction import Outcome
+from features.datasets.plan import as_csv, as_json, lines, shown, summarise
+from features.errors import DatasetError
 from features.presenting import MARKS
 
-__all__ = ["Progress", "report_extraction"]
+if TYPE_CHECKING:
+    from features.embedding.specification import ExtractorSpec
+    from features.extraction import Outcome
+
+__all__ = ["Progress", "report_extraction", "report_plan"]
 
 _FAILURES_SHOWN: Final = 10
 
@@ -46,22 +50,47 @@ class Progress:
         self._bar.update(done - self._bar.n)
 
 
-def report_extraction(dataset: Dataset, spec: ExtractorSpec, outcome: Outcome, out: Path) -> None:
-    """Say what there was, what was done, and what to do next."""
-    for note in dataset.notes:
-        click.echo(note)
-    counts = dataset.counts()
-    for split in dict.fromkeys(split for split, _ in counts):
-        classes = ", ".join(
-            f"{count} {label or 'unlabelled'}"
-            for (where, label), count in counts.items()
-            if where == split
-        )
-        click.echo(f"{split or 'images'}: {classes}")
+def report_plan(dataset: Dataset, json_to: str | None = None, csv_to: str | None = None) -> None:
+    """Say what every file is taken for, and write it for every file.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    json_to, csv_to : str, optional
+        Files to write, or ``-`` for standard output; the text then goes to standard error.
+
+    Raises
+    ------
+    DatasetError
+        If anything is in doubt, after all was told; or if a file can't be written.
+    """
+    piped = "-" in (json_to, csv_to)
+    for line in (*dataset.notes, *lines(summarise(dataset))):
+        click.echo(shown(line), err=piped)
     if dataset.ignored:
-        click.echo(f"{dataset.ignored} other files were ignored")
+        click.echo(f"{dataset.ignored} other files were ignored", err=piped)
+    for problem in dataset.problems[1:]:
+        click.echo(shown(f"in doubt: {problem}"), err=True)
+    for target, write in ((json_to, as_json), (csv_to, as_csv)):
+        if target == "-":
+            click.echo(shown(write(dataset)).rstrip("\n"))
+        elif target is not None:
+            try:
+                with Path(target).open(
+                    "w", encoding="utf-8", errors="surrogateescape", newline=""
+                ) as file:
+                    file.write(write(dataset))
+            except OSError as error:
+                raise DatasetError(f"{target} can't be written ({error.strerror})") from error
+    if dataset.problems:
+        raise DatasetError(shown(dataset.problems[0]))
+
+
+def report_extraction(dataset: Dataset, spec: ExtractorSpec, outcome: Outcome, out: Path) -> None:
+    """Say what was done, and what to do next."""
     _report_failures(outcome)
-    kept = f", {outcome.kept} of files no longer there (--prune drops them)" if outcome.kept else ""
+    kept = f", {outcome.kept} of files not listed any more (--prune drops them)"
+    kept = kept if outcome.kept else ""
     click.echo(
         f"{outcome.embedded} embedded, {outcome.known} known before{kept}, "
         f"{len(outcome.failures)} failed: {out} by {spec}"

@@ -17,6 +17,7 @@ import numpy as np
 from features.cache.contents import Embeddings, Failure, Features, Items
 from features.cache.writer import FeatureWriter, Size, require_writable
 from features.datasets.folders import Dataset, Item
+from features.datasets.plan import summarise
 from features.embedding.extractor import Extractor
 from features.errors import UnreadableImage
 from features.images.decoding import Decoded, Frame, Pixels, decode, read_file
@@ -317,4 +318,5 @@ def _describe(
         synthetic=dataset.synthetic,
         images=str(dataset.root.resolve()),
         weights_path=str(extractor.weights_path or ""),
+        plan=summarise(dataset),
     )

@@ -101,6 +101,13 @@ def show(bundle: Path) -> None:
     help="Somebody else's scores by image name, to be compared by paired tests.",
 )  # fmt: skip
 @click.option(
+    "--score-column", metavar="NAME", help="Its column of scores; by default found by itself."
+)
+@click.option(
+    "--positive", "positives", multiple=True, metavar="CLASS",
+    help="A class of FEATURES that is the bundle's positive one by another name. Repeatable.",
+)  # fmt: skip
+@click.option(
     "--scores", type=click.Path(path_type=Path), metavar="CSV",
     help="Write label, score, probability and decision of every image.",
 )  # fmt: skip
@@ -118,6 +125,8 @@ def evaluate(
     features: Path,
     split: str,
     against: Path | None,
+    score_column: str | None,
+    positives: tuple[str, ...],
     scores: Path | None,
     metadata: tuple[Path, ...],
     as_json: bool,
@@ -133,10 +142,18 @@ def evaluate(
         from models.report.terminal import as_text, as_values
 
         loaded, cached = load_bundle(bundle), read_features(features)
-        known = read_metadata(metadata, cached.items.path.tolist()) if metadata else None
-        assessment = assess(loaded, cached, split, metadata=known, seed=seed)
+        known = (
+            read_metadata(metadata, cached.items.path.tolist(), cached.items.split.tolist())
+            if metadata
+            else None
+        )
+        assessment = assess(loaded, cached, split, metadata=known, seed=seed, positives=positives)
         loaded = loaded.fused() if metadata else loaded
-        rival = compared(assessment, loaded.head_title, against, seed=seed) if against else None
+        rival = (
+            compared(assessment, loaded.head_title, against, seed=seed, column=score_column)
+            if against
+            else None
+        )
         if scores:
             write_scores(scores, loaded, assessment)
     except LesionError as error:
@@ -151,19 +168,13 @@ def evaluate(
 
 
 def _image_files(given: Sequence[Path]) -> Iterator[Path]:
-    from features.images.decoding import IMAGE_SUFFIXES
+    from features.datasets.reading.walking import image_files
 
     for path in given:
         if not path.is_dir():
             yield path
             continue
-        found = sorted(
-            file
-            for file in path.rglob("*")
-            if file.suffix.lower() in IMAGE_SUFFIXES
-            and not file.name.startswith(".")
-            and file.is_file()
-        )
+        found = image_files(path)
         if not found:
             raise LesionError(f"there are no images in the folder {path}")
         yield from found

@@ -197,7 +197,13 @@ def find_groups(choice: str, features: Path, items: Items) -> GroupTable:
         return read_groups(choice, items)
     if beside.exists():
         return read_groups(beside, items)
+    known = items.group[(items.path != "") & (items.group != "")]
+    told = (
+        f"{len(known)} images are in {len(set(known.tolist()))} groups of patients or lesions"
+        if len(known)
+        else "none known"
+    )
     return GroupTable(
         alone,
-        (f"groups: none known; `python -m features audit {features}` looks for copies of images",),
+        (f"groups: {told}; `python -m features audit {features}` looks for copies of images",),
     )

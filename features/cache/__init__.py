@@ -1,5 +1,6 @@
 """The feature file: how it is written, read, checked and turned into others.
 
+additions: require_nothing_lost
 contents: Embeddings, Failure, Features, Items, read_features, software_versions
 rows: Rows, StoredTable, require_finite
 safe_files: new_hdf5

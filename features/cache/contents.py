@@ -132,6 +132,8 @@ class Features:
         ISO 8601 time in UTC.
     software : dict
         Versions of what made the file.
+    plan : dict
+        How folders and tables were read, by `features.datasets.plan.summarise`; else empty.
     """
 
     spec: ExtractorSpec
@@ -143,6 +145,7 @@ class Features:
     weights_path: str = ""
     created: str = ""
     software: dict[str, str] = field(default_factory=dict)
+    plan: dict[str, Any] = field(default_factory=dict)
 
     @property
     def fingerprint(self) -> str:
@@ -291,6 +294,7 @@ def read_without_embeddings(file: h5py.File) -> Features:
         weights_path=str(file.attrs["weights_path"]),
         created=str(file.attrs["created"]),
         software=json.loads(file.attrs["software"]),
+        plan=json.loads(file.attrs.get("plan", "{}")),
     )
 
 
@@ -354,6 +358,7 @@ def _write_attributes(file: h5py.File, features: Features) -> None:
             "synthetic": features.synthetic,
             "images": features.images,
             "weights_path": features.weights_path,
+            "plan": json.dumps(features.plan),
         }
     )
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from features.cache.contents import open_features, read_without_embeddings
+from features.datasets.plan import lines
 from features.presenting import MARKS
 
 __all__ = ["as_text", "summarise"]
@@ -63,6 +64,7 @@ def summarise(path: str | Path) -> dict[str, Any]:
         "gone": len(items) - len(there),
         "pixels": _extent(there.width, there.height),
         "failures": dict(Counter(failure.code for failure in features.failures)),
+        "plan": features.plan,
         "unfinished": file.with_name(f"{file.name}.blocks").exists(),
     }
 
@@ -102,6 +104,9 @@ def _lines(summary: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "duplicates", f"{summary['duplicates']:,} files with the same bytes as another"
     if summary["groups"]:
         yield "groups", f"{summary['groups']:,}"
+    for line in lines(summary["plan"]) if summary["plan"] else ():
+        if not line.startswith(("train:", "valid:", "test:", "images:", "groups:")):
+            yield "read", line
     if summary["gone"]:
         yield "gone", f"{summary['gone']:,} embeddings whose files are no longer there"
     failed = summary["failures"]

@@ -297,8 +297,8 @@ def gathered(places: Sequence[tuple[Path, int]], dim: int) -> Iterator[Embedding
 
 def _same(old: Features, new: Features) -> bool:
     return (
-        (old.failures, old.synthetic, old.images, old.weights_path)
-        == (new.failures, new.synthetic, new.images, new.weights_path)
+        (old.failures, old.synthetic, old.images, old.weights_path, old.plan)
+        == (new.failures, new.synthetic, new.images, new.weights_path, new.plan)
     ) and all(
         np.array_equal(getattr(old.items, name), getattr(new.items, name))
         for name in Items.__dataclass_fields__

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from features.datasets.splits import SPLIT_NAMES
+from features.datasets.joining import Files, examples, split_word
+from features.datasets.labelling import Labelling, TableReport, label_by_tables
+from features.datasets.reading.folder_names import ROLES, Places, read_places
+from features.datasets.reading.walking import LeftOut, walk
 from features.datasets.tables import LabelTable
+from features.datasets.vocabulary import canonical_class, is_known_class
 from features.errors import DatasetError
 from features.images.decoding import IMAGE_SUFFIXES
 
-__all__ = ["SYNTHETIC_MARK", "Dataset", "Item", "find_images"]
+__all__ = ["SYNTHETIC_MARK", "Choices", "Dataset", "Item", "find_images"]
 
 SYNTHETIC_MARK: Final = "SYNTHETIC.txt"
+_FORMATS: Final = frozenset({"jpg", "jpeg", "png", "tif", "tiff", "bmp", "webp", "dcm", "heic"})
 
 
 @dataclass(frozen=True)
@@ -32,12 +38,37 @@ class Item:
     split : {"train", "valid", "test", ""}
     group : str
         What must stay together, such as a patient or a lesion; empty if unknown.
+    label_from, split_from, group_from : str
+        Where each comes from, for a person.
     """
 
     path: str
     label: str = ""
     split: str = ""
     group: str = ""
+    label_from: str = field(default="", compare=False)
+    split_from: str = field(default="", compare=False)
+    group_from: str = field(default="", compare=False)
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What a person says where names leave a doubt.
+
+    Parameters
+    ----------
+    roles : mapping of str to str
+        For names of folders, or patterns such as ``"batch*"``: ``"train"``, ``"valid"``,
+        ``"test"``, ``"class"``, ``"none"`` (it says nothing) or ``"skip"``.
+    class_level : {"outer", "inner"}, optional
+        Which of two folders that may both be classes is it.
+    trust : {"tables", "folders"}, optional
+        Which is right where both tell different things of an image.
+    """
+
+    roles: Mapping[str, str] = field(default_factory=dict)
+    class_level: str | None = None
+    trust: str | None = None
 
 
 @dataclass(frozen=True)
@@ -47,6 +78,7 @@ class Dataset:
     Parameters
     ----------
     root : Path
+        What paths are relative to: the folder, or the one above several.
     items : tuple of Item
         Sorted by path.
     ignored : int
@@ -55,6 +87,13 @@ class Dataset:
         Whether the images are drawn.
     notes : tuple of str
         What a person should know of how the folder was read.
+    left_out : tuple of LeftOut
+        Files and folders that are not read, and why.
+    tables : tuple of TableReport
+    folders : dict of str to str
+        What names of folders were taken for.
+    problems : tuple of str
+        What must be settled first; empty unless it was asked for.
     """
 
     root: Path
@@ -62,23 +101,37 @@ class Dataset:
     ignored: int = 0
     synthetic: bool = False
     notes: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    tables: tuple[TableReport, ...] = ()
+    folders: dict[str, str] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
 
     def counts(self) -> dict[tuple[str, str], int]:
         """Count images by split and label."""
         return dict(sorted(Counter((item.split, item.label) for item in self.items).items()))
 
 
-def find_images(root: str | Path, tables: Sequence[LabelTable] = ()) -> Dataset:
-    """List the images below a folder with what is known of each.
+def find_images(
+    root: str | Path | Sequence[str | Path],
+    tables: Sequence[LabelTable] = (),
+    choices: Choices | None = None,
+    *,
+    settled: bool = True,
+) -> Dataset:
+    """List the images below folders with what is known of each.
 
-    Understood are ``SPLIT/CLASS/image`` (splits in any case; ``val`` and ``validation`` too),
-    ``CLASS/image``, ``SPLIT/image`` and plain folders; `tables` give labels by image name and
-    take precedence over class folders.
+    Names of folders tell splits (``train``, ``ISIC-2017_Validation_Data``) and classes, in any
+    order; names such as ``images`` or ``part_1`` tell nothing. `tables` give labels by image name
+    and take the place of class folders, which must not contradict them.
 
     Parameters
     ----------
-    root : str or Path
+    root : str, Path or sequence of them
+        With several folders, each one's own name may tell its split or class, too.
     tables : sequence of LabelTable, optional
+    choices : Choices, optional
+    settled : bool, optional
+        Whether to fail if a label or split is in doubt; else that is in `problems`.
 
     Returns
     -------
@@ -87,115 +140,260 @@ def find_images(root: str | Path, tables: Sequence[LabelTable] = ()) -> Dataset:
     Raises
     ------
     DatasetError
-        If there is no such folder, no image in it, or no row of a table fits an image.
+        If there is no such folder, no image in it, no row of a table fits an image, or anything is
+        in doubt: an id that fits several files, rows that contradict each other or a folder, a
+        folder of which it is not clear what it says.
     """
-    folder = Path(root)
-    if not folder.is_dir():
-        raise DatasetError(f"there is no folder {folder}: give the folder that holds the images")
-    files = sorted(path.relative_to(folder).as_posix() for path in _walk(folder))
-    paths = [path for path in files if PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES]
+    roots = [Path(root)] if isinstance(root, (str, Path)) else [Path(one) for one in root]
+    said = choices or Choices()
+    base, paths, above, left_out, others = _walked(roots)
+    paths, above = _skipped(paths, above, said.roles, left_out)
+    places = read_places(set(above), _roles(above, said.roles, roots), said.class_level)
+    if len(roots) == 1:
+        _take_own_name(roots[0], places)
+    found = [places.of[parts] for parts in above]
+    items = [
+        Item(
+            path,
+            label=place.label,
+            split=place.split,
+            label_from=place.label_from and f"folder {place.label_from}",
+            split_from=place.split_from and f"folder {place.split_from}",
+        )
+        for path, place in zip(paths, found, strict=True)
+    ]
+    problems = list(places.split_problems)
+    notes = list(places.notes)
+    reports: tuple[TableReport, ...] = ()
+    if any(table.labelled for table in tables):
+        places.roles = {
+            name: role for name, role in places.roles.items() if not role.startswith("the class")
+        }
+    else:
+        problems += places.class_problems
+    if tables:
+        folder_labels = [item.label if not places.class_problems else "" for item in items]
+        files = Files(paths, [item.split for item in items], folder_labels, str(base))
+        drafted = Labelling(
+            paths=paths,
+            labels=folder_labels,
+            label_from=[item.label_from for item in items],
+            splits=[item.split for item in items],
+            split_from=[item.split_from for item in items],
+        )
+        reports = label_by_tables(drafted, files, tables, base, trust=said.trust)
+        items = [
+            Item(path, *values)
+            for path, *values in zip(
+                paths,
+                drafted.labels,
+                drafted.splits,
+                drafted.groups,
+                drafted.label_from,
+                drafted.split_from,
+                drafted.group_from,
+                strict=True,
+            )
+        ]
+        problems += drafted.problems
+        notes += drafted.notes
+    items = _together(_one_spelling(items, notes), notes)
+    problems += _unsplit(items, places, notes)
+    if problems and settled:
+        more = f" ({len(problems) - 1} more: see --dry-run)" if len(problems) > 1 else ""
+        raise DatasetError(problems[0] + more)
+    notes += _left_out_notes(left_out)
+    synthetic = any(
+        (place / SYNTHETIC_MARK).is_file() for one in roots for place in (one, one.parent)
+    )
+    items.sort(key=lambda item: item.path)
+    return Dataset(
+        base,
+        tuple(items),
+        others,
+        synthetic,
+        tuple(dict.fromkeys(notes)),
+        tuple(left_out),
+        reports,
+        dict(places.roles),
+        tuple(dict.fromkeys(problems)),
+    )
+
+
+def _walked(
+    roots: Sequence[Path],
+) -> tuple[Path, list[str], list[tuple[str, ...]], list[LeftOut], int]:
+    """List images, the folders above each that may say something, and what else there is."""
+    for folder in roots:
+        if not folder.is_dir():
+            raise DatasetError(
+                f"there is no folder {folder}: give the folder that holds the images"
+            )
+    real = [os.path.abspath(folder) for folder in roots]
+    base = roots[0] if len(roots) == 1 else Path(os.path.commonpath(real))
+    seen: set[str] = set()
+    paths: list[str] = []
+    above: list[tuple[str, ...]] = []
+    left_out: list[LeftOut] = []
+    others = 0
+    parts: dict[str, tuple[str, ...]] = {}
+    for folder, place in zip(roots, real, strict=True):
+        found = walk(folder, seen)
+        start = "" if len(roots) == 1 else f"{os.path.relpath(place, base)}/".replace(os.sep, "/")
+        start = "" if start == "./" else start
+        own = () if len(roots) == 1 else (os.path.basename(place),)
+        parts.clear()
+        for path in found.images:
+            paths.append(start + path)
+            where = path.rpartition("/")[0]
+            if where not in parts:
+                parts[where] = (*own, *(where.split("/") if where else ()))
+            above.append(parts[where])
+        left_out += [LeftOut(start + left.path, left.reason) for left in found.left_out]
+        others += found.others
     if not paths:
         known = " ".join(sorted(IMAGE_SUFFIXES))
         raise DatasetError(
-            f"no images found below {folder} ({len(files)} other files): "
+            f"no images found below {' and '.join(map(str, roots))} ({others} other files): "
             f"expected files that end in {known}"
         )
-    items = _from_folders(paths)
-    notes: list[str] = []
-    if tables:
-        items, notes = _from_tables(items, tables)
-    synthetic = any((place / SYNTHETIC_MARK).is_file() for place in (folder, folder.parent))
-    items.sort(key=lambda item: item.path)
-    return Dataset(folder, tuple(items), len(files) - len(paths), synthetic, tuple(notes))
+    return base, paths, above, left_out, others
 
 
-def _walk(root: Path) -> Iterator[Path]:
-    seen: set[str] = set()
-    for folder, folders, files in os.walk(root, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not _hidden(name))
-        yield from (Path(folder, name) for name in files if not _hidden(name))
-
-
-def _hidden(name: str) -> bool:
-    return name.startswith(".") or name == "__MACOSX"
-
-
-def _from_folders(paths: Sequence[str]) -> list[Item]:
-    parts = [PurePosixPath(path).parts for path in paths]
-    depth = _split_depth(parts)
-    found = [
-        Item(path, label=_part(part, depth + 1), split=SPLIT_NAMES[part[depth].lower()])
-        if depth is not None and len(part) > depth + 1 and part[depth].lower() in SPLIT_NAMES
-        else Item(path, label=_part(part, depth or 0))
-        for path, part in zip(paths, parts, strict=True)
-    ]
-    # "Melanoma" and "melanoma" in two splits are one class, spelt as it comes first.
-    spelling: dict[str, str] = {}
-    return [
-        replace(item, label=spelling.setdefault(item.label.lower(), item.label)) for item in found
-    ]
-
-
-def _split_depth(parts: Sequence[tuple[str, ...]]) -> int | None:
-    # An archive often wraps everything in one folder of its own, so that the splits lie deeper.
-    for depth in range(3):
-        names = {part[depth].lower() for part in parts if len(part) > depth + 1}
-        if names & set(SPLIT_NAMES):
-            return depth
-        if len(names) != 1:
-            return None
-    return None
-
-
-def _part(parts: tuple[str, ...], depth: int) -> str:
-    return parts[depth] if len(parts) > depth + 1 else ""
-
-
-def _from_tables(
-    items: Sequence[Item], tables: Sequence[LabelTable]
-) -> tuple[list[Item], list[str]]:
-    names: dict[str, list[int]] = {}
-    for number, item in enumerate(items):
-        for key in _keys(item.path):
-            names.setdefault(key, []).append(number)
-    labelled = [replace(item, label="") for item in items]
-    notes = []
-    for table in tables:
-        rows = table.rows(names)
-        matched = 0
-        for row in rows:
-            numbers = names.get(row.id, [])
-            matched += bool(numbers)
-            for number in numbers:
-                old = labelled[number]
-                labelled[number] = replace(
-                    old, label=row.label, split=row.split or old.split, group=row.group or old.group
-                )
-        if not matched:
+def _skipped(
+    paths: list[str],
+    above: list[tuple[str, ...]],
+    roles: Mapping[str, str],
+    left_out: list[LeftOut],
+) -> tuple[list[str], list[tuple[str, ...]]]:
+    names = {name for parts in above for name in parts}
+    for pattern, role in roles.items():
+        if role not in ROLES:
+            raise DatasetError(f"got --folder {pattern}={role}, expected one of {', '.join(ROLES)}")
+        if not any(fnmatchcase(name.casefold(), pattern.casefold()) for name in names):
             raise DatasetError(
-                f"none of the {len(rows)} ids in {table.path} fits any of the {len(items)} images: "
-                f"ids look like {_examples([row.id for row in rows])}, "
-                f"images like {_examples([item.path for item in items])}; "
-                "choose another --id-column"
+                f"no folder with images is called {pattern!r}: they are called "
+                f"{examples(sorted(names), 4) or 'nothing, all lie in one folder'}"
             )
-        notes.append(f"{table.path.name}: {matched} of {len(rows)} ids fit an image")
-    without = sum(not item.label for item in labelled)
-    if without:
+    skipped = {name for name in names if _role_of(name, roles) == "skip"}
+    if not skipped:
+        return paths, above
+    kept = [at for at, parts in enumerate(above) if not skipped.intersection(parts)]
+    there = set(kept)
+    left_out += [
+        LeftOut(path, "in a folder to be skipped (--folder)")
+        for at, path in enumerate(paths)
+        if at not in there
+    ]
+    if not kept:
+        raise DatasetError("all images are in folders to be skipped: skip fewer with --folder")
+    return [paths[at] for at in kept], [above[at] for at in kept]
+
+
+def _role_of(name: str, roles: Mapping[str, str]) -> str | None:
+    exact = {pattern.casefold(): role for pattern, role in roles.items()}
+    if name.casefold() in exact:
+        return exact[name.casefold()]
+    return next(
+        (role for pattern, role in exact.items() if fnmatchcase(name.casefold(), pattern)), None
+    )
+
+
+def _roles(
+    above: Sequence[tuple[str, ...]], roles: Mapping[str, str], roots: Sequence[Path]
+) -> dict[str, str]:
+    found = {}
+    if len(roots) > 1:
+        # Of several folders, each one's name counts only if it is a split's or a class's.
+        for root in roots:
+            name = os.path.basename(os.path.abspath(root))
+            spoken = split_word(name) or is_known_class(name)
+            if not spoken:
+                found[name] = "none"
+    if roles:
+        for name in {name for parts in set(above) for name in parts}:
+            if role := _role_of(name, roles):
+                found[name] = role
+    return found
+
+
+def _take_own_name(root: Path, places: Places) -> None:
+    """Take the split that the only folder is called by, where nothing below names one."""
+    name = os.path.basename(os.path.abspath(root))
+    own = read_places([(name,)]).of[name,]
+    if not own.split or own.label or any(place.split for place in places.of.values()):
+        return
+    places.of = {
+        parts: replace(place, split=own.split, split_from=name)
+        for parts, place in places.of.items()
+    }
+    places.roles[name] = f"the {own.split} split, by its name"
+    places.notes.append(f"all images are of the {own.split} split, by the folder's name {name!r}")
+
+
+def _one_spelling(items: Sequence[Item], notes: list[str]) -> list[Item]:
+    """Give one class one name: "Melanoma" and "MEL" are one class, spelt as it comes first."""
+    spelling: dict[str, str] = {}
+    names: dict[str, str] = {}
+    other: set[tuple[str, str]] = set()
+    for label in (item.label for item in sorted(items, key=lambda item: item.path)):
+        if label and label not in names:
+            names[label] = spelling.setdefault(canonical_class(label), label)
+            if label.casefold() != names[label].casefold():
+                other.add((label, names[label]))
+    notes += [f"{label!r} and {name!r} were taken for one class" for label, name in sorted(other)]
+    return [
+        replace(item, label=names[item.label]) if names.get(item.label, "") != item.label else item
+        for item in items
+    ]
+
+
+def _together(items: list[Item], notes: list[str]) -> list[Item]:
+    """Keep an image that is there in two formats together: neither may judge the other."""
+    places: dict[str, list[int]] = {}
+    for at, item in enumerate(items):
+        *folders, name = os.path.splitext(item.path)[0].casefold().split("/")
+        # jpg/X.jpg and png/X.png are one image, too.
+        kept = [folder for folder in folders if folder not in _FORMATS]
+        places.setdefault("/".join((*kept, name)), []).append(at)
+    several = [numbers for numbers in places.values() if len(numbers) > 1]
+    for numbers in several:
+        known = next((items[at].group for at in numbers if items[at].group), "")
+        name = known or f"image {PurePosixPath(items[numbers[0]].path).with_suffix('')}"
+        for at in numbers:
+            if not items[at].group:
+                items[at] = replace(items[at], group=name, group_from="one name in two formats")
+    if several:
+        first, second = (items[at].path for at in several[0][:2])
         notes.append(
-            f"{without} of {len(items)} images are in no table of labels and stay unlabelled"
+            f"{len(several)} images are there in two formats (such as {first} and {second}): "
+            "both are taken and kept together as one group"
         )
-    return labelled, notes
+    return items
 
 
-def _keys(path: str) -> set[str]:
-    pure = PurePosixPath(path)
-    return {path, pure.name, pure.stem}
+def _unsplit(items: Sequence[Item], places: Places, notes: list[str]) -> list[str]:
+    """Refuse labelled images without a split where folders give others one; else tell of them."""
+    lost = [item.path for item in items if item.label and not item.split]
+    if places.split_problems or not lost or not any(item.split for item in items):
+        return []
+    if any(item.split_from.startswith("folder") for item in items):
+        return [
+            f"{len(lost)} labelled images are in no split although others are by their folder "
+            f"({examples(lost)}): say of their folder --folder NAME=train, =valid, =test or =skip"
+        ]
+    notes.append(
+        f"{len(lost)} labelled images have no split although others do ({examples(lost)}): "
+        "they will be trained on"
+    )
+    return []
 
 
-def _examples(values: Sequence[str]) -> str:
-    return ", ".join(repr(value) for value in values[:2])
+def _left_out_notes(left_out: Sequence[LeftOut]) -> list[str]:
+    counts = Counter(
+        left.reason for left in left_out if left.reason != "not an image by its ending"
+    )
+    some = {left.reason: left.path for left in reversed(left_out)}
+    return [
+        f"left out: {count} x {reason} (such as {some[reason]})" for reason, count in counts.items()
+    ]

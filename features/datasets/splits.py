@@ -4,21 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["CROSS_VALIDATION", "SPLITS", "SPLIT_NAMES", "part_of"]
+__all__ = ["CROSS_VALIDATION", "SPLITS", "part_of"]
 
 SPLITS: Final = ("train", "valid", "test")
 # Not a split of the data: each training image, judged by a head that was made without it.
 CROSS_VALIDATION: Final = "cross-validation"
-# What folders and tables may call them, in any case.
-SPLIT_NAMES: Final = {
-    "train": "train",
-    "training": "train",
-    "val": "valid",
-    "valid": "valid",
-    "validation": "valid",
-    "test": "test",
-    "testing": "test",
-}
 
 
 def part_of(evaluated: str) -> str:

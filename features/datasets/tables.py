@@ -1,47 +1,110 @@
-"""Labels, splits and groups from a CSV table, such as the ground truth of an ISIC challenge."""
+"""Labels, splits and groups from a table, such as the ground truth of an ISIC challenge."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from features.datasets.splits import SPLIT_NAMES
+from features.datasets.joining import id_column_of
+from features.datasets.reading.cells import Row, Table, read_table
+from features.datasets.reading.collections import (
+    GROUP_COLUMNS,
+    LABEL_COLUMNS,
+    METADATA_COLUMNS,
+    NO_CLASSES,
+    SPLIT_COLUMNS,
+    class_columns,
+    find_collection,
+    headerless_flags,
+    named_like,
+    spelt,
+)
+from features.datasets.vocabulary import (
+    all_flags,
+    flag,
+    is_known_class,
+    is_missing,
+    plain,
+    split_of,
+)
 from features.errors import DatasetError
 
-__all__ = ["LabelRow", "LabelTable"]
+__all__ = ["Columns", "LabelRow", "LabelTable", "Reading"]
 
 _NONE_OF_THESE: Final = "other"
 
 
 @dataclass(frozen=True)
 class LabelRow:
-    """What a table says of one image."""
+    """What a table says of one image; what is missing is empty."""
 
     id: str
-    label: str
+    label: str = ""
     split: str = ""
     group: str = ""
+    line: int = 0
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns of a table were taken, for what.
+
+    Parameters
+    ----------
+    id : str
+    labels, groups : tuple of str
+        Of groups the first that is not missing counts.
+    split : str
+    known : tuple of str
+        Columns of age, sex and site, which are not used here.
+    """
+
+    id: str
+    labels: tuple[str, ...] = ()
+    split: str = ""
+    groups: tuple[str, ...] = ()
+    known: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What was read of a table.
+
+    Parameters
+    ----------
+    rows : list of LabelRow
+    columns : Columns
+    collection : str
+        Of which published collection it is; empty if that is not known.
+    notes : tuple of str
+    """
+
+    rows: list[LabelRow]
+    columns: Columns
+    collection: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class LabelTable:
-    """A CSV file and which of its columns to read.
+    """A table and which of its columns to read.
 
     Parameters
     ----------
     path : Path
     id_column : str, optional
-        Names the image, with or without its ending; by default the first column whose values fit
-        image files.
+        Names the image; by default the one whose values fit the most image files.
     label_columns : sequence of str, optional
         One column of class names, one column of 0 and 1 named after the class, or several such
-        columns of which at most one is 1 (none: class "other"). By default all columns that
-        hold nothing but 0 and 1.
+        columns of which at most one is 1 (none: class "other"). By default what the collection is
+        known for, a column that is called so, or all columns that hold nothing but 0 and 1.
     split_column, group_column : str, optional
+        By default columns that are called so.
+    labelled : bool, optional
+        Whether labels are read.
     """
 
     path: Path
@@ -49,139 +112,259 @@ class LabelTable:
     label_columns: Sequence[str] = ()
     split_column: str | None = None
     group_column: str | None = None
+    labelled: bool = True
 
-    def rows(self, names: Container[str]) -> list[LabelRow]:
+    def narrowed(self, tables: Sequence[LabelTable]) -> LabelTable:
+        """Forget names of columns that this table lacks and another of `tables` has.
+
+        Raises
+        ------
+        DatasetError
+            If no table has a column that is asked for.
+        """
+        asked = (self.id_column, *self.label_columns, self.split_column, self.group_column)
+        if not any(asked):
+            return self
+        read = {table.path: read_table(table.path) for table in (self, *tables)}
+        mine = read[self.path]
+
+        def kept(name: str | None) -> str | None:
+            if name is None or mine.column(name) is not None:
+                return name
+            if any(other.column(name) is not None for other in read.values()):
+                return None
+            raise DatasetError(
+                f"{self.path} has no column {name!r}: its columns are {', '.join(mine.columns)}"
+            )
+
+        labels = [name for name in self.label_columns if kept(name)] if self.labelled else []
+        return replace(
+            self,
+            id_column=kept(self.id_column),
+            label_columns=labels,
+            split_column=kept(self.split_column),
+            group_column=kept(self.group_column),
+        )
+
+    def rows(self, fits: Callable[[str], object]) -> Reading:
         """Read the table.
 
         Parameters
         ----------
-        names : container of str
-            Names of the images there are, to find the id column by.
+        fits : callable
+            Gives which image a text names, or None: the id column is found by it.
 
         Returns
         -------
-        list of LabelRow
+        Reading
 
         Raises
         ------
         DatasetError
-            If the file can't be read, a column is missing, or a value can't be understood.
+            If the file can't be read, a column is missing, several columns may be meant, or a
+            value can't be understood.
         """
-        columns, records = self.read()
-        named = [self.id_column, *self.label_columns, self.split_column, self.group_column]
-        for column in named:
-            if column is not None and column not in columns:
+        table = read_table(self.path, lambda text: fits(text) is not None)
+        known = find_collection(table.columns)
+        asked = (self.id_column, *self.label_columns, self.split_column, self.group_column)
+        for name in asked:
+            if name is not None and table.column(name) is None:
                 raise DatasetError(
-                    f"{self.path} has no column {column!r}: its columns are {', '.join(columns)}"
+                    f"{self.path} has no column {name!r}: "
+                    f"its columns are {', '.join(table.columns)}"
                 )
-        id_column = self.id_column or self.guess_id_column(columns, records, names)
-        labels = self._labels(id_column, columns, records)
-        return [
+        id_column = table.column(self.id_column)
+        if id_column is None:
+            preferred = named_like(table.columns, [known.id_column]) if known else []
+            id_column = id_column_of(table, fits, preferred)
+        others = [column for column in table.columns if column != id_column]
+        split = table.column(self.split_column) or _split_column(table, others)
+        groups = _group_columns(table, others, table.column(self.group_column), fits)
+        used = {split, *groups}
+        free = [column for column in others if column not in used]
+        labels: list[str] = []
+        chosen: list[str] = []
+        notes: list[str] = []
+        if self.labelled:
+            named = [table.column(name) or name for name in self.label_columns]
+            chosen = named or self._label_columns(table, free)
+            labels = self._labels(table, id_column, chosen)
+            notes = _missing_notes(table, chosen, labels)
+        rows = [
             LabelRow(
                 id=record[id_column],
-                label=label,
-                split=self._split(record),
-                group=record[self.group_column] if self.group_column else "",
+                label=labels[at] if labels else "",
+                split=self._split(record, split),
+                group=_group(record, groups),
+                line=table.lines[at],
             )
-            for record, label in zip(records, labels, strict=True)
+            for at, record in enumerate(table.records)
+            if not is_missing(record[id_column])
         ]
+        if dropped := len(table.records) - len(rows):
+            notes.append(f"{self.path.name}: {dropped} rows name no image")
+        metadata = [
+            column for names in METADATA_COLUMNS.values() for column in named_like(free, names)
+        ]
+        taken = Columns(id_column, tuple(chosen), split or "", tuple(groups), tuple(metadata))
+        if not table.header:
+            notes.append(f"{self.path.name} has no header: its first line was read as data")
+        return Reading(rows, taken, known.name if known else "", tuple(notes))
 
-    def read(self) -> tuple[list[str], list[dict[str, str]]]:
-        """Give the columns and the rows as they are written, without surrounding space.
-
-        Raises
-        ------
-        DatasetError
-            If the file can't be read or is no table.
-        """
-        try:
-            text = self.path.read_bytes().decode("utf-8-sig")
-            reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-            columns = [column.strip() for column in reader.fieldnames or ()]
-            reader.fieldnames = columns
-            records = []
-            for record in reader:
-                if None in record or None in record.values():
-                    raise DatasetError(
-                        f"{self.path}, line {reader.line_num}: got {_width(record)} values, "
-                        f"expected {len(columns)}"
-                    )
-                records.append({key: value.strip() for key, value in record.items()})
-        except OSError as error:
-            raise DatasetError(f"{self.path} can't be read ({error.strerror})") from error
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise DatasetError(
-                f"{self.path} is not a CSV table in UTF-8 ({error}): export it as such"
-            ) from error
-        if not records:
-            raise DatasetError(f"{self.path} has no rows below its header")
-        if len(set(columns)) < len(columns):
-            raise DatasetError(f"{self.path} has two columns of the same name: rename one")
-        return columns, records
-
-    @staticmethod
-    def guess_id_column(
-        columns: Sequence[str], records: Sequence[Mapping[str, str]], names: Container[str]
-    ) -> str:
-        """Give the first of the columns whose values fit the most images."""
-        fits = {column: sum(record[column] in names for record in records) for column in columns}
-        return max(columns, key=lambda column: fits[column])
-
-    def _labels(
-        self, id_column: str, columns: Sequence[str], records: Sequence[Mapping[str, str]]
-    ) -> list[str]:
-        others = [column for column in columns if column != id_column]
-        chosen = list(self.label_columns) or [
+    def _label_columns(self, table: Table, free: Sequence[str]) -> list[str]:
+        known = find_collection(table.columns)
+        if known and known.label_column:
+            found = named_like(table.columns, [known.label_column])
+            if found:
+                return found[:1]
+        flags = [
             column
-            for column in others
-            if all(_flag(record[column]) is not None for record in records)
+            for column in class_columns(free)
+            if all_flags([record[column] for record in table.records])
         ]
-        if not chosen:
+        named = [
+            column for column in named_like(free, LABEL_COLUMNS) if _tells(table.records, column)
+        ]
+        texts = [column for column in named if column not in flags]
+        sure = flags if any(map(is_known_class, flags)) else []
+        # Words tell more than one flag does; flags of classes beside words are a second opinion.
+        meant = [texts[0]] if len(texts) == 1 and not sure else []
+        meant = meant or (sure if sure and not texts and set(named) <= set(sure) else [])
+        meant = meant or (named if len(named) == 1 and not sure else [])
+        if meant:
+            return meant
+        if several := list(dict.fromkeys((*named, *sure))):
             raise DatasetError(
-                f"{self.path} has no column of 0 and 1 to read labels from: "
-                f"name one of {', '.join(others)} with --label-column"
+                f"{self.path} has several columns that may be the labels, {' and '.join(several)}: "
+                "name one with --label-column"
             )
-        flags = all(_flag(record[column]) is not None for record in records for column in chosen)
+        if flags:
+            return flags
+        of_classes = [
+            column
+            for column in free
+            if spelt(column) not in NO_CLASSES
+            and all(
+                is_known_class(value) or is_missing(value)
+                for value in {record[column] for record in table.records}
+            )
+            and _tells(table.records, column)
+        ]
+        if not table.header and not of_classes and len(free) == 1:
+            of_classes = list(free)
+        if len(of_classes) == 1:
+            return of_classes
+        raise DatasetError(
+            f"{self.path} has {'several columns' if of_classes else 'no column of 0 and 1'} "
+            f"to read labels from: name one of {', '.join(of_classes or free)} with "
+            "--label-column, or give the table with --table if it holds none"
+        )
+
+    def _labels(self, table: Table, id_column: str, chosen: Sequence[str]) -> list[str]:
+        records = table.records
         if len(chosen) == 1:
-            column = chosen[0]
-            if not flags:
-                return [record[column] for record in records]
-            return [column if _flag(record[column]) else f"not {column}" for record in records]
-        if not flags:
+            return self._one_column(table, chosen[0])
+        if not table.header:
             raise DatasetError(
-                f"{self.path}: the columns {', '.join(chosen)} hold other values than 0 and 1, "
-                "expected one column of class names or several of 0 and 1"
+                f"{self.path} has several columns of 0 and 1 and no header that names their "
+                "classes: write one as its first line, such as image,melanoma,nevus"
             )
+        for column in chosen:
+            if not all_flags([record[column] for record in records]):
+                raise DatasetError(
+                    f"{self.path}: the columns {', '.join(chosen)} hold other values than 0 and 1, "
+                    "expected one column of class names or several of 0 and 1"
+                )
         return [self._one_hot(record, chosen, record[id_column]) for record in records]
 
-    def _one_hot(self, record: Mapping[str, str], columns: Sequence[str], name: str) -> str:
-        on = [column for column in columns if _flag(record[column])]
+    def _one_column(self, table: Table, column: str) -> list[str]:
+        values = [record[column] for record in table.records]
+        known = find_collection(table.columns)
+        names = dict(known.names) if known and spelt(column) == known.label_column else {}
+        if names and all(_code(value) in names or is_missing(value) for value in values):
+            return ["" if is_missing(value) else names[_code(value)] for value in values]
+        if all_flags(values):
+            no, yes = (
+                (f"not {column}", column) if table.header else headerless_flags(table.path.stem)
+            )
+            return ["" if is_missing(value) else (yes if flag(value) else no) for value in values]
+        return ["" if is_missing(value) else value for value in values]
+
+    def _one_hot(self, record: Row, columns: Sequence[str], name: str) -> str:
+        on = [column for column in columns if flag(record[column])]
         if len(on) > 1:
             raise DatasetError(
                 f"{self.path}: {name} is both {on[0]} and {on[1]}, expected one class at most; "
                 "name the columns to use with --label-column"
             )
-        return on[0] if on else _NONE_OF_THESE
+        if on:
+            return "" if is_missing(on[0]) else on[0]
+        return "" if any(is_missing(record[column]) for column in columns) else _NONE_OF_THESE
 
-    def _split(self, record: Mapping[str, str]) -> str:
-        if not self.split_column:
+    def _split(self, record: Row, column: str | None) -> str:
+        if not column or is_missing(record[column]):
             return ""
-        value = record[self.split_column]
-        split = SPLIT_NAMES.get(value.lower())
+        split = split_of(record[column])
         if split is None:
             raise DatasetError(
-                f"{self.path}: got split {value!r}, "
-                f"expected one of {', '.join(sorted(SPLIT_NAMES))}"
+                f"{self.path}: got split {record[column]!r}, "
+                "expected train, valid or test, or a word for one of them"
             )
         return split
 
 
-def _flag(value: str) -> bool | None:
-    return {"0": False, "0.0": False, "1": True, "1.0": True}.get(value)
+def _tells(records: Sequence[Row], column: str) -> bool:
+    return any(not is_missing(record[column]) for record in records)
 
 
-def _width(record: Mapping[str | None, object]) -> int:
-    extra = record.get(None)
-    return sum(key is not None and value is not None for key, value in record.items()) + (
-        len(extra) if isinstance(extra, list) else 0
+def _code(value: str) -> str:
+    known = flag(value)
+    return value if known is None else str(int(known))
+
+
+def _split_column(table: Table, columns: Sequence[str]) -> str | None:
+    for column in named_like(columns, SPLIT_COLUMNS):
+        values = {record[column] for record in table.records}
+        told = [value for value in values if not is_missing(value)]
+        if told and all(split_of(value) for value in told):
+            return column
+    return None
+
+
+def _group_columns(
+    table: Table, columns: Sequence[str], asked: str | None, fits: Callable[[str], object]
+) -> list[str]:
+    if asked is not None:
+        return [asked]
+    found = []
+    for names in GROUP_COLUMNS:
+        for column in named_like(columns, names):
+            values = {record[column] for record in table.records}
+            told = {value for value in values if not is_missing(value)}
+            if told and not all(map(is_known_class, told)):
+                found.append(column)
+                break
+    return found
+
+
+def _group(record: Row, columns: Sequence[str]) -> str:
+    for at, column in enumerate(columns):
+        value = record[column]
+        if not is_missing(value):
+            # A lesion of a patient who is not known is nobody else's.
+            return value if at == 0 else f"{spelt(column)}: {value}"
+    return ""
+
+
+def _missing_notes(table: Table, chosen: Sequence[str], labels: Sequence[str]) -> list[str]:
+    empty = [at for at, label in enumerate(labels) if not label]
+    if not empty:
+        return []
+    words = Counter(
+        plain(table.records[at][column]) or "empty"
+        for at in empty
+        for column in chosen
+        if is_missing(table.records[at][column])
     )
+    told = ", ".join(word for word, _ in words.most_common(4)) or "a class that is not known"
+    return [f"{table.path.name}: {len(empty)} of {len(labels)} rows have no label ({told})"]

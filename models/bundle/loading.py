@@ -28,6 +28,7 @@ from models.bundle.manifest import (
 from models.decisions.decision import Decision
 from models.heads.classes import ClassHeads
 from models.patients.fusion import FUSION, FusedHead
+from models.training.relabelling import Relabelling
 
 __all__ = [
     "Bundle",
@@ -80,6 +81,8 @@ class Bundle:
         What takes age, sex and site besides, where they were given at fitting.
     gallery : Gallery or None
         The training images, where they were kept.
+    relabelling : Relabelling
+        What classes of the training images were taken for.
     """
 
     folder: Path
@@ -103,6 +106,7 @@ class Bundle:
     class_metrics: dict[str, Any] = field(default_factory=dict)
     fusion: FusedHead | None = None
     gallery: Gallery | None = None
+    relabelling: Relabelling = field(default_factory=Relabelling)
 
     @property
     def fingerprint(self) -> str:
@@ -219,7 +223,17 @@ def load_bundle(folder: str | Path) -> Bundle:
         gallery=_read_gallery(folder, contents.get(GALLERY), spec),
         class_metrics=(values["classes"] or {}).get("metrics", {}),
         fusion=load_fusion(folder, values),
+        relabelling=_read_relabelling(folder, values),
     )
+
+
+def _read_relabelling(folder: Path, values: dict[str, Any]) -> Relabelling:
+    try:
+        return (
+            Relabelling.from_dict(values["relabelled"]) if values["relabelled"] else Relabelling()
+        )
+    except (TypeError, ValueError, LookupError, AttributeError) as error:
+        raise altered(folder, f"{MANIFEST} renames classes without sense ({error})") from error
 
 
 def _read_gallery(folder: Path, data: bytes | None, spec: ExtractorSpec) -> Gallery | None:

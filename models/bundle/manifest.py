@@ -46,7 +46,7 @@ NETWORK_NUMBERS: Final = "network.bin"
 # What older versions, which are read all the same, don't have.
 _NEW_FIELDS: Final = {1: {"zone"}, 2: set[str]()}
 # Only where there is something to say.
-_OPTIONAL: Final = {"fusion", "classes"}
+_OPTIONAL: Final = {"fusion", "classes", "relabelled"}
 _SIZE_LIMIT: Final = 16 << 20
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
@@ -69,6 +69,7 @@ _FIELDS: Final[dict[str, tuple[type, ...]]] = {
     "calibration": (dict,),
     "classes": (dict, type(None)),
     "fusion": (dict, type(None)),
+    "relabelled": (dict, type(None)),
     "metrics": (dict,),
     "counts": (dict,),
     "folds": (int,),

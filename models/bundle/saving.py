@@ -211,6 +211,7 @@ def _write(
         "calibration": comparison.best.decision.calibration.as_dict(),
         **heads,
         **dump_fusion(comparison),
+        **({"relabelled": comparison.relabelling.as_dict()} if comparison.relabelling else {}),
         "metrics": comparison.best.metrics(),
         "counts": comparison.counts,
         "folds": comparison.folds,

@@ -180,7 +180,8 @@ def compare_auc(
     else:
         p = 2 * float(norm.sf(abs(difference) / deviation))
     half = _Z * float(deviation)
-    return AucDifference(Interval(difference, difference - half, difference + half), p)
+    low, high = max(difference - half, -1.0), min(difference + half, 1.0)
+    return AucDifference(Interval(difference, low, high), p)
 
 
 def newcombe_interval(area: float, m: int, n: int) -> Interval:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -14,23 +14,23 @@ from scipy.stats import rankdata
 
 from features.cache.contents import Features, Items
 from features.cache.rows import Rows, require_finite
-from features.datasets.tables import LabelTable
+from features.datasets.vocabulary import canonical_class, may_be
 from features.errors import CacheMismatch, LesionError
 from models.bundle.loading import Bundle
 from models.evaluation.binary import evaluate
 from models.evaluation.classes import ClassEvaluation, evaluate_classes
 from models.evaluation.paired import PairedTest, compare_all, sentence
 from models.evaluation.values import Evaluation
+from models.inference.rivals import read_scores
 from models.patients.encoding import usable
-from models.patients.tables import Metadata, image_keys
+from models.patients.tables import Metadata
 from models.training.classes import class_codes
+from models.training.relabelling import Relabelling
 from models.training.selection import distinct, is_positive
 
 __all__ = ["Assessment", "against", "assess", "write_scores"]
 
 Floats = npt.NDArray[np.float64]
-
-_SCORE_COLUMNS: Final = ("score", "probability", "prediction", "target", "melanoma", "mel")
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,7 @@ def assess(
     *,
     metadata: Metadata | None = None,
     seed: int = 0,
+    positives: Sequence[str] = (),
 ) -> Assessment:
     """Judge labelled images with a bundle.
 
@@ -73,6 +74,8 @@ def assess(
         Judges by the bundle's fusion: every image, also those of which nothing is known.
     seed : int
         Of the bootstrap.
+    positives : sequence of str, optional
+        Classes of `features` that are the bundle's positive one by another name.
 
     Returns
     -------
@@ -89,7 +92,10 @@ def assess(
     """
     judged = bundle if metadata is None else bundle.fused()
     _require_same(bundle, features)
-    items, notes = _chosen(features, split, bundle.labels)
+    relabelled = Relabelling(dict.fromkeys(positives, bundle.labels[1])).apply(features)
+    features, changed = bundle.relabelling.apply(relabelled[0])
+    items, notes = _chosen(features, split, bundle.labels, _known_labels(bundle))
+    notes += [*relabelled[1], *changed]
     labels = is_positive(items, bundle.labels[1]).astype(np.int8)
     rows = features.rows(items)
     require_finite(rows, items.path)
@@ -101,6 +107,7 @@ def assess(
             f"{', '.join(kinds).capitalize()}: at least one is known, in words that the bundle "
             f"knows, of {sum(map(bool, known))} of {len(known)} images."
         )
+        notes += metadata.notes
         scores = bundle.fusion.fusion.score(scores, known)
     probabilities = judged.decision.calibration.apply(scores)
     found = evaluate(split, labels, scores, probabilities, judged.decision.threshold, seed=seed)
@@ -154,7 +161,17 @@ def _require_same(bundle: Bundle, features: Features) -> None:
         )
 
 
-def _chosen(features: Features, split: str, names: tuple[str, str]) -> tuple[Items, list[str]]:
+def _known_labels(bundle: Bundle) -> set[str]:
+    """Name the classes that the bundle was fitted on, as they are compared."""
+    trained = {label for counts in bundle.counts.values() for label in counts}
+    several = bundle.classes.labels if bundle.classes else ()
+    opposite = f"not {canonical_class(bundle.labels[1])}"
+    return {opposite, *map(canonical_class, (*trained, *several, *bundle.labels))}
+
+
+def _chosen(
+    features: Features, split: str, names: tuple[str, str], trained: Collection[str]
+) -> tuple[Items, list[str]]:
     present = features.items.take((features.items.path != "") & (features.items.label != ""))
     part = np.where(present.split == "", "train", present.split)
     held = present if split == "all" else present.take(part == split)
@@ -165,12 +182,19 @@ def _chosen(features: Features, split: str, names: tuple[str, str]) -> tuple[Ite
         )
     notes = []
     positive = is_positive(held, names[1])
-    others = sorted(set(held.label[~positive].tolist()))
-    if not positive.any() and names[0] not in others:
+    others = Counter(held.label[~positive].tolist())
+    new = {name: n for name, n in sorted(others.items()) if canonical_class(name) not in trained}
+    doubtful = [name for name in new if may_be(name, names[1])]
+    if doubtful or (new and not positive.any()):
         raise LesionError(
-            f"the bundle tells {names[1]} from {names[0]}, and the images are labelled "
-            f"{', '.join(others)}: label them with the bundle's names"
+            f"the bundle tells {names[1]} from {names[0]}, and {split} images are labelled "
+            f"{', '.join(new)}, of which the bundle doesn't know whether they are {names[1]}: "
+            f"say --positive {(doubtful or list(new))[0]} if they are, or label them with the "
+            "bundle's names"
         )
+    if new:
+        told = ", ".join(f"{name} ({count})" for name, count in new.items())
+        notes.append(f"Classes that the bundle was not fitted on count as not {names[1]}: {told}.")
     if split in ("train", "all"):
         notes.append(
             "The bundle may have been fitted on some of these images; then all figures are too "
@@ -216,7 +240,12 @@ def write_scores(path: Path, bundle: Bundle, assessment: Assessment) -> None:
 
 
 def against(
-    assessment: Assessment, title: str, path: Path, *, seed: int = 0
+    assessment: Assessment,
+    title: str,
+    path: Path,
+    *,
+    seed: int = 0,
+    column: str | None = None,
 ) -> tuple[Evaluation, Evaluation, PairedTest, tuple[str, ...]]:
     """Compare a bundle with somebody else's scores of the same images.
 
@@ -226,8 +255,10 @@ def against(
     title : str
         Of the bundle's head.
     path : Path
-        CSV table with the images' names, their scores, and labels if it has any.
+        Table with the images' names, their scores, and labels if it has any.
     seed : int
+    column : str, optional
+        Of the scores; by default the one that is called so, or the only one of numbers.
 
     Returns
     -------
@@ -242,7 +273,7 @@ def against(
     LesionError
         If the table can't be understood, fits too few images, or contradicts the labels.
     """
-    scores, notes = _read_scores(path, assessment)
+    scores, notes = read_scores(path, assessment.items, assessment.evaluation.labels, column)
     both = np.isfinite(scores)
     labels = assessment.evaluation.labels[both]
     if min(int(labels.sum()), int((1 - labels).sum())) < 2:
@@ -277,59 +308,3 @@ def _theirs(mine: Evaluation, scores: Floats, seed: int) -> Evaluation:
     return evaluate(
         mine.split, mine.labels, scores, ranks, threshold, suspicious=suspicious, seed=seed
     )
-
-
-def _read_scores(path: Path, assessment: Assessment) -> tuple[Floats, list[str]]:
-    places = {
-        key: place
-        for place, name in enumerate(assessment.items.path.tolist())
-        for key in image_keys(name)
-    }
-    columns, records = LabelTable(path).read()
-    id_column = LabelTable.guess_id_column(columns, records, places)
-    score_column = _score_column(path, columns, records, id_column)
-    scores = np.full(len(assessment.items), np.nan)
-    contradicting = 0
-    label_column = next((name for name in columns if name.casefold() == "label"), None)
-    for record in records:
-        if (place := places.get(record[id_column])) is None:
-            continue
-        if not np.isnan(scores[place]):
-            raise LesionError(f"{path} has two scores of {record[id_column]}: keep one")
-        scores[place] = float(record[score_column])
-        if label_column and record[label_column] in ("0", "1", "0.0", "1.0"):
-            mine = int(assessment.evaluation.labels[place])
-            contradicting += int(float(record[label_column])) != mine
-    notes = []
-    if contradicting:
-        notes.append(
-            f"{path.name} has another label for {contradicting} of the images; "
-            "those of the features are used."
-        )
-    return scores, notes
-
-
-def _score_column(
-    path: Path, columns: Sequence[str], records: Sequence[dict[str, str]], id_column: str
-) -> str:
-    numeric = [
-        name
-        for name in columns
-        if name not in (id_column,)
-        and name.casefold() != "label"
-        and all(_finite(record[name]) for record in records)
-    ]
-    named = [name for wanted in _SCORE_COLUMNS for name in numeric if name.casefold() == wanted]
-    if not named and len(numeric) != 1:
-        raise LesionError(
-            f"{path} has {'no column' if not numeric else 'several columns'} of numbers to take "
-            f"scores from: its columns are {', '.join(columns)}; call one score"
-        )
-    return (named or numeric)[0]
-
-
-def _finite(text: Any) -> bool:
-    try:
-        return bool(np.isfinite(float(text)))
-    except ValueError:
-        return False

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import sqlalchemy as sql
 
+from features.datasets.vocabulary import same_class
 from features.errors import LesionError
 
 if TYPE_CHECKING:
@@ -246,7 +247,7 @@ def add_feedback(
     notes = [f"feedback: {len(new)} reviewed images are trained on"]
     if repeated := len(latest) - len(new):
         otherwise = sum(
-            known[sha256].casefold() != record.label.casefold()
+            not same_class(known[sha256], record.label)
             for sha256, record in latest.items()
             if known.get(sha256)
         )

@@ -2,5 +2,5 @@
 
 encoding: NAMES, PatientError, Unused, blocks, read_patient, usable
 fusion: FUSION, FusedHead, Fusion, STRENGTH, cross_fit, fit_fusion
-tables: BANDS, BASELINE, Metadata, image_keys, read_metadata
+tables: BANDS, BASELINE, Metadata, read_metadata
 """

@@ -10,10 +10,10 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from features.datasets.vocabulary import is_missing, number, sex, site
 from features.errors import LesionError
 
 __all__ = [
-    "MISSING",
     "NAMES",
     "Kinds",
     "PatientError",
@@ -29,12 +29,10 @@ Kinds = Mapping[str, tuple[str, ...]]
 Row = Mapping[str, Any]
 
 NAMES: Final = ("age", "sex", "site")
-MISSING: Final = frozenset({"", "na", "n/a", "nan", "none", "null", "unknown", "unk", "?"})
 
 # Any age will do where it is missing: a column of its own says that it is.
 _FILLED_AGE: Final = 50.0
 _OLDEST: Final = 120
-_SEXES: Final = (frozenset({"female", "f", "woman"}), frozenset({"male", "m", "man"}))
 
 
 class PatientError(LesionError):
@@ -127,11 +125,23 @@ def numbers(kinds: Kinds, rows: Sequence[Row]) -> npt.NDArray[np.float64]:
 
 def usable(row: Row, kinds: Kinds) -> dict[str, Any]:
     """Keep what a row of a table says in the words of `kinds`."""
-    return {
-        name: row[name]
-        for name, known in kinds.items()
-        if row.get(name) is not None and (name == "age" or row[name] in known)
-    }
+    found: dict[str, Any] = {}
+    for name, known in kinds.items():
+        value = row.get(name)
+        if value is not None:
+            value = value if name == "age" else _among(name, str(value), known)
+        if value is not None:
+            found[name] = value
+    return found
+
+
+def _among(name: str, text: str, kinds: Sequence[str]) -> str | None:
+    """Give the kind that a word means, however either is written; None if there is none."""
+    if text in kinds:
+        return text
+    read = sex if name == "sex" else site
+    meant = read(text)
+    return next((kind for kind in kinds if meant is not None and read(kind) == meant), None)
 
 
 def read_patient(given: Row, kinds: Kinds) -> tuple[dict[str, Any], tuple[Unused, ...]]:
@@ -168,7 +178,8 @@ def read_patient(given: Row, kinds: Kinds) -> tuple[dict[str, Any], tuple[Unused
     unused: list[Unused] = []
     for name in NAMES:
         text = "" if given.get(name) is None else str(given[name]).strip().casefold()
-        if text in MISSING:
+        # In a table -1 is a code; whoever fills in a form has mistyped it.
+        if is_missing(text) and not (name == "age" and number(text) is not None):
             continue
         value = _read(name, text, kinds.get(name, ()))
         if name not in kinds:
@@ -184,16 +195,11 @@ def _read(name: str, text: str, kinds: Sequence[str]) -> float | str | None:
     """Give a value in the words of `kinds`; None for one that is not among them."""
     if name == "age":
         return _age(text)
-    if text in kinds:
-        return text
-    if name == "site":
-        return None
-    for words in _SEXES:
-        if text in words:
-            return next((kind for kind in kinds if kind in words), None)
-    raise PatientError(
-        f"got sex {text[:40]!r}, expected female or male, or nothing where it is not known"
-    )
+    if name == "sex" and text not in kinds and sex(text) is None:
+        raise PatientError(
+            f"got sex {text[:40]!r}, expected female or male, or nothing where it is not known"
+        )
+    return _among(name, text, kinds)
 
 
 def _age(text: str) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,27 +12,16 @@ import numpy as np
 import numpy.typing as npt
 
 from features.cache.contents import Items
-from features.datasets.tables import LabelTable
+from features.datasets.joining import Files, id_column_of, split_word
+from features.datasets.reading.cells import read_table
+from features.datasets.reading.collections import METADATA_COLUMNS, find_collection, named_like
+from features.datasets.vocabulary import is_missing, number, sex, site
 from models.errors import TrainingError
 from models.heads.base import Head
 from models.heads.logistic import make_logistic
-from models.patients.encoding import MISSING, kinds_in, numbers
+from models.patients.encoding import kinds_in, numbers
 
-__all__ = ["BASELINE", "Metadata", "image_keys", "read_metadata"]
-
-# Where the names of ISIC archives, challenges and HAM10000 tell what a column holds.
-_COLUMNS: Final = {
-    "age": ("age", "age_approximate", "age_approx"),
-    "sex": ("sex", "gender"),
-    "site": (
-        "site",
-        "localization",
-        "anatom_site_general",
-        "anatom_site_general_challenge",
-        "anatom_site",
-    ),
-}
-
+__all__ = ["BASELINE", "Metadata", "read_metadata"]
 
 BANDS: Final = ((0, 30), (30, 45), (45, 60), (60, 75), (75, 200))
 
@@ -43,21 +33,21 @@ class Metadata:
     Parameters
     ----------
     rows : dict of str to dict of str to (float or str or None)
-        ``"age"`` in years, ``"sex"`` and ``"site"`` as they are written, in lower case; None is
-        missing.
+        By path of the image: ``"age"`` in years, ``"sex"`` as female or male, ``"site"`` in lower
+        case; None is missing.
     columns : tuple of str
         Which of the three the tables have.
+    notes : tuple of str
+        What was not understood.
     """
 
     rows: dict[str, dict[str, Any]]
     columns: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     def of(self, items: Items) -> list[dict[str, Any]]:
         """Give what is known of each item; nothing for those in no table."""
-        return [
-            next((self.rows[key] for key in image_keys(path) if key in self.rows), {})
-            for path in items.path.tolist()
-        ]
+        return [self.rows.get(path, {}) for path in items.path.tolist()]
 
     def encode(
         self, parts: Mapping[str, Items]
@@ -92,7 +82,8 @@ class Metadata:
             for part, rows in known.items()
             if (found := sum(map(bool, rows))) < len(rows)
         ]
-        return {part: self._numbers(rows, known["train"]) for part, rows in known.items()}, notes
+        encoded = {part: self._numbers(rows, known["train"]) for part, rows in known.items()}
+        return encoded, [*notes, *self.notes]
 
     def _numbers(
         self, rows: Sequence[dict[str, Any]], train: Sequence[dict[str, Any]]
@@ -100,15 +91,19 @@ class Metadata:
         return numbers(kinds_in(self.columns, train), rows).astype(np.float32)
 
 
-def read_metadata(paths: Sequence[Path], names: Sequence[str]) -> Metadata:
+def read_metadata(
+    paths: Sequence[Path], names: Sequence[str], splits: Sequence[str] | None = None
+) -> Metadata:
     """Read tables of age, sex and site.
 
     Parameters
     ----------
     paths : sequence of Path
-        CSV tables; an image in several of them is described by the last.
+        Tables; what is missing in one may be in another.
     names : sequence of str
-        Paths of the images there are, to find the column of ids by.
+        Paths of the images there are.
+    splits : sequence of str, optional
+        Their splits: a table that is called by one is looked up for the images of that alone.
 
     Returns
     -------
@@ -119,58 +114,90 @@ def read_metadata(paths: Sequence[Path], names: Sequence[str]) -> Metadata:
     DatasetError
         If a table can't be read.
     TrainingError
-        If it has none of the three columns, an age is no number, or no id fits an image.
+        If it has none of the three columns, an age is no number, no id fits an image, an id fits
+        several, or two rows tell different things of one image.
     """
-    keys = {key for name in names for key in image_keys(name)}
+    files = Files(names, splits)
     rows: dict[str, dict[str, Any]] = {}
     found: set[str] = set()
+    odd: Counter[str] = Counter()
     for path in paths:
-        table = LabelTable(path)
-        named, records = table.read()
-        id_column = table.guess_id_column(named, records, keys)
-        columns = _known_columns([column for column in named if column != id_column])
+        table = read_table(path, lambda text: files.fits(text) is not None)
+        known = find_collection(table.columns)
+        preferred = named_like(table.columns, [known.id_column]) if known else []
+        id_column = id_column_of(table, files.fits, preferred)
+        others = [column for column in table.columns if column != id_column]
+        columns = {
+            name: called[0]
+            for name, aliases in METADATA_COLUMNS.items()
+            if (called := named_like(others, aliases))
+        }
         if not columns:
             raise TrainingError(
-                f"{path} has no column of age, sex or site: its columns are {', '.join(named)}"
+                f"{path} has no column of age, sex or site: "
+                f"its columns are {', '.join(table.columns)}"
             )
-        if not any(record[id_column] in keys for record in records):
+        joined = files.join(
+            table.records,
+            lambda record, column=id_column: record[column],  # type: ignore[misc]
+            split=split_word(path.stem),
+            called=path.name,
+        )
+        if joined.ambiguous:
+            text, fitting = joined.ambiguous[0]
+            raise TrainingError(
+                f"{len(joined.ambiguous)} ids in {path} fit several images each ({text!r} fits "
+                f"{fitting[0]!r} and {fitting[1]!r}): write ids with their folders"
+            )
+        if not joined.rows:
+            of_split = split_word(path.stem)
+            if of_split and any(splits or ()):
+                raise TrainingError(
+                    f"no id in {path} fits an image of the {of_split} split, of which the table is "
+                    "by its name: rename it if it is not"
+                )
             raise TrainingError(
                 f"no id in {path} fits an image: ids must be the images' names, "
                 "with or without their ending"
             )
         found |= set(columns)
-        for record in records:
-            rows[record[id_column]] = {
-                name: _value(path, name, record[column]) for name, column in columns.items()
-            }
-    return Metadata(rows, tuple(name for name in _COLUMNS if name in found))
+        for at, records in joined.rows.items():
+            for record in records:
+                values = {
+                    name: _value(path, name, record[column], odd)
+                    for name, column in columns.items()
+                }
+                _merge(rows.setdefault(files.paths[at], {}), values, files.paths[at], path)
+    notes = [
+        f"The sex {text} was not understood and counts as not known: {count} rows."
+        for text, count in odd.items()
+        if count
+    ]
+    return Metadata(rows, tuple(name for name in METADATA_COLUMNS if name in found), tuple(notes))
 
 
-def image_keys(path: str) -> tuple[str, ...]:
-    """Give the names by which a table may call an image: path, file name, name without ending."""
-    name = path.rsplit("/", 1)[-1]
-    return path, name, name.rsplit(".", 1)[0] if "." in name[1:] else name
+def _merge(known: dict[str, Any], values: dict[str, Any], name: str, path: Path) -> None:
+    for key, value in values.items():
+        if value is None or known.get(key) in (None, value):
+            known[key] = known.get(key) if value is None else value
+        else:
+            raise TrainingError(
+                f"{name} has {key} {known[key]!r} by one row and {value!r} by another of {path}: "
+                "keep the right one"
+            )
 
 
-def _known_columns(columns: Sequence[str]) -> dict[str, str]:
-    lower = {column.casefold(): column for column in columns}
-    return {
-        name: next(lower[alias] for alias in aliases if alias in lower)
-        for name, aliases in _COLUMNS.items()
-        if any(alias in lower for alias in aliases)
-    }
-
-
-def _value(path: Path, name: str, text: str) -> float | str | None:
-    if text.casefold() in MISSING:
+def _value(path: Path, name: str, text: str, odd: Counter[str]) -> float | str | None:
+    if is_missing(text):
         return None
-    if name != "age":
-        return text.casefold()
-    try:
-        age = float(text)
-    except ValueError:
-        age = -1.0
-    if not 0 <= age < BANDS[-1][1]:
+    if name == "site":
+        return site(text)
+    if name == "sex":
+        known = sex(text)
+        odd[repr(text[:40])] += known is None
+        return known
+    age = number(text.removesuffix("+"))
+    if age is None or not 0 <= age < BANDS[-1][1]:
         raise TrainingError(f"{path}: got age {text!r}, expected years, or nothing where unknown")
     return age
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from features.cache.contents import Features
+from features.datasets.vocabulary import same_class
 
 __all__ = ["READERS", "ReaderPoint", "reader_points"]
 
@@ -77,6 +78,6 @@ def reader_points(features: Features, positive: str) -> tuple[ReaderPoint, ...]:
     tuple of ReaderPoint
         None where another class than melanoma is to be found, or the images are drawn.
     """
-    if features.synthetic or positive.casefold() not in ("melanoma", "mel"):
+    if features.synthetic or not same_class(positive, "melanoma"):
         return ()
     return READERS

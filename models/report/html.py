@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment
 
 from features.cache.contents import Features
+from features.datasets.plan import lines
 from features.numbers import DASH
 from features.presenting import MARKS, NOT_A_DIAGNOSIS, SPLIT_TITLES, page_environment
 from models.evaluation.paired import sentence
@@ -155,6 +156,10 @@ def render_report(
             picture=layout and plots.map_plot(layout, comparison.labels),
             # The table of paired tests says these.
             notes=[note for note in comparison.notes if note not in set(map(sentence, tests))],
+            # Folders that say nothing may name people.
+            plan=[line for line in lines(features.plan) if not line.startswith("and ")]
+            if features.plan
+            else [],
             options=options_text(options or {}),
             machine=machine(),
             confusion_plot=confusion_plot,

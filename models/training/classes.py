@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from features.cache.contents import Items
+from features.datasets.vocabulary import canonical_class
 from models.heads.fold import Fold
 from models.training.selection import Part
 
@@ -19,8 +20,8 @@ Codes = npt.NDArray[np.int64]
 
 def class_codes(items: Items, labels: Sequence[str]) -> Codes:
     """Give the place of each item's label among `labels`, in any case; -1 where it isn't one."""
-    places = {label.casefold(): place for place, label in enumerate(labels)}
-    return np.array([places.get(label.casefold(), -1) for label in items.label], np.int64)
+    places = {canonical_class(label): place for place, label in enumerate(labels)}
+    return np.array([places.get(canonical_class(label), -1) for label in items.label], np.int64)
 
 
 def strata(train: Part, folds: int) -> Codes | None:
@@ -89,6 +90,8 @@ def told_apart(train: Part, folds: Sequence[Fold]) -> tuple[tuple[str, ...], lis
 def _by_frequency(train: Part) -> tuple[str, ...]:
     """Name the classes, the largest first; spelt as they come first."""
     spelling: dict[str, str] = {}
-    named = [spelling.setdefault(label.casefold(), label) for label in train.items.label.tolist()]
+    named = [
+        spelling.setdefault(canonical_class(label), label) for label in train.items.label.tolist()
+    ]
     counts = Counter(named)
     return tuple(sorted(counts, key=lambda name: (-counts[name], name)))

@@ -16,6 +16,7 @@ from models.heads.classes import ClassHead, ClassHeads
 
 if TYPE_CHECKING:
     from features.cache.contents import Items
+from models.training.relabelling import Relabelling
 
 __all__ = ["Candidate", "Classes", "Comparison", "DataAudit", "HeadResult", "LeakRow", "Subgroup"]
 
@@ -266,6 +267,8 @@ class Comparison:
         Which images belong together, and the chosen head without those that leak.
     classes : Classes or None
         Which class it is, where the data has more than two that can be told apart.
+    relabelling : Relabelling
+        What classes of the feature file were taken for.
     """
 
     labels: tuple[str, str]
@@ -283,6 +286,7 @@ class Comparison:
     classes: Classes | None = None
     images: dict[str, Items] = field(default_factory=dict)
     audit: DataAudit | None = None
+    relabelling: Relabelling = field(default_factory=Relabelling)
 
     @property
     def best(self) -> HeadResult:

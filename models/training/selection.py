@@ -15,6 +15,7 @@ from scipy.sparse.csgraph import connected_components
 from features.cache.contents import Features, Items
 from features.cache.rows import Rows, require_finite
 from features.datasets.splits import SPLITS
+from features.datasets.vocabulary import may_be, same_class
 from features.presenting import SPLIT_WORDS
 from models.errors import TrainingError
 from models.evaluation.values import Labels
@@ -31,9 +32,6 @@ __all__ = [
 ]
 
 ON_LEAK: Final = ("drop", "group", "ignore")
-
-
-_ALSO_CALLED = {"melanoma": ("mel",)}
 
 
 @dataclass(frozen=True)
@@ -100,7 +98,7 @@ def select(
     ----------
     features : Features
     positive : str
-        Name of the positive class, in any case; ``"mel"`` is found as ``"melanoma"`` too.
+        Name of the positive class, in any spelling: ``"mel"`` is ``"melanoma"`` too.
     folds : int
         Of the cross-validation that is to come.
     groups : ndarray of str, shape (items,), optional
@@ -136,7 +134,7 @@ def select(
     names = _class_names(labelled, positive)
     known = [present.group] if groups is None else [present.group, groups[there]]
     together = belonging_together(present.row, known, len(features.embeddings))
-    notes: list[str] = []
+    notes = _alike(labelled, names[1])
     if names[1].casefold() != positive.casefold():
         notes.append(f"No class is called {positive!r}: {names[1]!r} was taken for it.")
     kept: dict[str, Items] = {}
@@ -179,12 +177,11 @@ def select(
 
 def _class_names(labelled: Items, positive: str) -> tuple[str, str]:
     names = np.unique(labelled.label).tolist()
-    wanted = [positive, *_ALSO_CALLED.get(positive.casefold(), ())]
-    for name in wanted:
-        same = [found for found in names if found.casefold() == name.casefold()]
-        if same:
-            break
-    else:
+    same = sorted(
+        (found for found in names if same_class(found, positive)),
+        key=lambda name: name.casefold() != positive.casefold(),
+    )
+    if not same:
         raise TrainingError(
             f"no class is called {positive!r}: the classes are {', '.join(map(repr, names))}; "
             "name the positive one with --positive"
@@ -193,9 +190,26 @@ def _class_names(labelled: Items, positive: str) -> tuple[str, str]:
     return (rest[0] if len(rest) == 1 else f"not {same[0]}"), same[0]
 
 
+def _alike(labelled: Items, positive: str) -> list[str]:
+    """Warn of classes that count as negative although their name says the positive one's."""
+    counts = Counter(labelled.label.tolist())
+    alike = {name: count for name, count in sorted(counts.items()) if may_be(name, positive)}
+    if not alike:
+        return []
+    told = ", ".join(f"{name!r} ({count})" for name, count in alike.items())
+    return [
+        f"ATTENTION: {sum(alike.values())} images of {told} count as not {positive}, although they "
+        "may be by their name: give each with --positive, too, or leave it out with --exclude."
+    ]
+
+
 def is_positive(items: Items, positive: str) -> npt.NDArray[np.bool_]:
-    """Say of each item whether its label is the positive class, in any case."""
-    return np.array([label.casefold() == positive.casefold() for label in items.label], bool)
+    """Say of each item whether its label names the positive class, in any spelling."""
+    names, places = np.unique(items.label, return_inverse=True)
+    found: npt.NDArray[np.bool_] = np.array(
+        [same_class(str(name), positive) for name in names], bool
+    )[places]
+    return found
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from models.decisions.calibrators import Platt
-from models.heads.base import HEADS, fit
+from models.heads import HEADS, fit
 from models.heads.classes import ClassHead, ClassHeads
 
 X = np.random.default_rng(0).normal(size=(90, 5)).astype(np.float32)

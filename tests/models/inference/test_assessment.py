@@ -17,6 +17,7 @@ from features.errors import CacheMismatch, LesionError
 from models.__main__ import main
 from models.bundle.loading import Bundle, load_bundle
 from models.inference.assessment import against, assess
+from models.inference.rivals import read_scores
 from models.report.publishing import publish_bundle
 from models.training.comparison import compare_heads
 from models.training.options import Options
@@ -208,3 +209,96 @@ def test_the_same_seed_gives_the_same_bundle(tmp_path: Path) -> None:
         }
 
     assert timeless(folders[0]) == timeless(folders[1])
+
+
+@pytest.mark.parametrize("word", ["MEL", "mel", "Malignant melanoma", "MELANOMA"])
+def test_the_positive_class_is_known_by_its_other_names(bundle: Bundle, word: str) -> None:
+    label = np.where(FEATURES.items.label == "melanoma", word, "nv")
+    found = assess(bundle, relabelled(label=label), "test")
+    same = assess(bundle, FEATURES, "test")
+    assert found.evaluation.auc == same.evaluation.auc
+    told = "Classes that the bundle was not fitted on count as not melanoma: nv ("
+    assert any(note.startswith(told) for note in found.notes)
+
+
+@pytest.mark.parametrize("word", ["Malignant", "melanoma (in situ)", "1", "target"])
+def test_what_may_be_the_positive_class_is_asked_for(
+    bundle: Bundle, cache: Path, word: str
+) -> None:
+    label = np.where(FEATURES.items.label == "melanoma", word, "benign")
+    write_features(cache, relabelled(label=label))
+    done = invoke(bundle.folder, cache)
+    assert done.exit_code == 1
+    assert f"say --positive {word}" in done.output
+    done = invoke(bundle.folder, cache, "--positive", word, "--json")
+    assert done.exit_code == 0, done.output
+    same = assess(bundle, FEATURES, "test").evaluation
+    assert json.loads(done.stdout)["auc"]["value"] == same.auc.value  # type: ignore[union-attr]
+
+
+def test_some_of_the_positives_under_another_name_are_not_negatives(bundle: Bundle) -> None:
+    label = FEATURES.items.label.copy().astype("U20")
+    label[np.flatnonzero(label == "melanoma")[::2]] = "Malignant"
+    with pytest.raises(LesionError, match="labelled Malignant, of which the bundle doesn't know"):
+        assess(bundle, relabelled(label=label), "test")
+
+
+def scores_of(path: Path, header: str, *, start: int = 0, **columns: Any) -> Path:
+    """Scores that are wrong for every image, beside the truth."""
+    truth = (FEATURES.items.label == "melanoma").astype(int)
+    lines = [f"{n},{t},{(1 - t) * 0.5 + n / 1e4:.5f}" for n, t in enumerate(truth)]
+    path.write_text("\n".join([header, *lines[start:]]))
+    return path
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "image,target,model",
+        "image,melanoma,prob",
+        "image_name,benign_malignant,p",
+        "image,y_true,s",
+    ],
+)
+def test_the_truth_is_no_score(bundle: Bundle, tmp_path: Path, header: str) -> None:
+    path = scores_of(tmp_path / "rival.csv", header)
+    _, theirs, test, notes = against(assess(bundle, FEATURES, "all"), "Mine", path)
+    assert theirs.auc is not None
+    assert theirs.auc.value < 0.1
+    column = header.split(",")[2]
+    assert any(f"scores from {column}" in note for note in notes)
+    assert -1 <= test.auc.low <= test.auc.high <= 1
+
+
+def test_a_column_that_is_the_truth_by_its_values_is_refused(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    truth = (FEATURES.items.label == "melanoma").astype(int)
+    path = tmp_path / "rival.csv"
+    path.write_text("\n".join(["image,answer", *(f"{n},{t}" for n, t in enumerate(truth))]))
+    with pytest.raises(LesionError, match="that is the truth, not a score"):
+        against(assess(bundle, FEATURES, "all"), "Mine", path)
+
+
+def test_of_several_columns_of_numbers_one_is_asked_for(bundle: Bundle, tmp_path: Path) -> None:
+    path = tmp_path / "rival.csv"
+    lines = [f"{n},{n / 300:.4f},{1 - n / 300:.4f},{n % 90}" for n in range(240)]
+    path.write_text("\n".join(["image,first,second,age", *lines]))
+    with pytest.raises(LesionError, match=r"several columns of numbers.*--score-column"):
+        against(assess(bundle, FEATURES, "all"), "Mine", path)
+    mine = assess(bundle, FEATURES, "all")
+    one = against(mine, "Mine", path, column="first")[1]
+    other = against(mine, "Mine", path, column="second")[1]
+    assert one.auc.value == pytest.approx(1 - other.auc.value)  # type: ignore[union-attr]
+
+
+def test_the_score_of_another_image_is_never_taken(tmp_path: Path) -> None:
+    items = FEATURES.items.take(np.arange(2))
+    items = replace(items, path=np.array(["a/1.jpg", "b/1.jpg"]))
+    path = tmp_path / "s.csv"
+    path.write_text("image,score\n1,0.5\n")
+    with pytest.raises(LesionError, match=r"'1' fits 'a/1.jpg' and 'b/1.jpg'"):
+        read_scores(path, items, np.array([0, 1], np.int8))
+    path.write_text("image,score\nb/1.jpg,0.5\nc/1.jpg,0.7\n")
+    found, _ = read_scores(path, items, np.array([0, 1], np.int8))
+    np.testing.assert_array_equal(found, [np.nan, 0.5])

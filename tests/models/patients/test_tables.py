@@ -8,6 +8,7 @@ import pytest
 from features.cache.contents import Features
 from features.errors import LesionError
 from models.errors import TrainingError
+from models.patients.encoding import usable
 from models.patients.tables import Metadata, read_metadata
 from models.training.comparison import compare_heads
 from models.training.options import Options
@@ -117,10 +118,45 @@ def test_numbers_say_what_is_missing(tmp_path: Path) -> None:
 
 def test_several_tables_are_one(tmp_path: Path) -> None:
     first = table(tmp_path / "a.csv", ["0,55,male", "1,40,male"])
-    second = table(tmp_path / "b.csv", ["1,41,female"])
+    second = table(tmp_path / "b.csv", ["1,,M", "2,41,F"])
     known = read(first, second)
-    assert known.rows["0"] == {"age": 55.0, "sex": "male"}
-    assert known.rows["1"] == {"age": 41.0, "sex": "female"}
+    assert known.rows["images/0.jpg"] == {"age": 55.0, "sex": "male"}
+    assert known.rows["images/1.jpg"] == {"age": 40.0, "sex": "male"}
+    assert known.rows["images/2.jpg"] == {"age": 41.0, "sex": "female"}
+    third = table(tmp_path / "c.csv", ["1,41,female"])
+    with pytest.raises(LesionError, match=r"images/1.jpg has age 40.0 by one row and 41.0 by anot"):
+        read(first, third)
+
+
+def test_a_sex_is_one_word_however_it_is_written(tmp_path: Path) -> None:
+    words = ["M", "male", "männlich", "F", "Female", "w", "x", "x", "unknown", "-1"]
+    known = read(table(tmp_path / "m.csv", [f"{n},50,{word}" for n, word in enumerate(words)]))
+    told = [known.rows[f"images/{n}.jpg"]["sex"] for n in range(len(words))]
+    assert told == ["male"] * 3 + ["female"] * 3 + [None] * 4
+    assert known.notes == ("The sex 'x' was not understood and counts as not known: 2 rows.",)
+    # A bundle that was fitted when categories were kept as they were written understands it, too.
+    assert usable(
+        {"sex": "male", "site": "head/neck"}, {"sex": ("f", "m"), "site": ("head & neck",)}
+    ) == {
+        "sex": "m",
+        "site": "head & neck",
+    }
+
+
+def test_the_patient_of_another_image_is_never_taken(tmp_path: Path) -> None:
+    path = table(tmp_path / "m.csv", ["1,30,male"])
+    with pytest.raises(LesionError, match=r"'1' fits 'a/1.jpg' and 'b/1.jpg'"):
+        read_metadata([path], ["a/1.jpg", "b/1.jpg"])
+    train = table(tmp_path / "train_metadata.csv", ["1,30,male", "2,40,male"])
+    known = read_metadata(
+        [train], ["train/1.jpg", "valid/1.jpg", "valid/2.jpg"], ["train", "valid", "valid"]
+    )
+    assert known.rows == {"train/1.jpg": {"age": 30.0, "sex": "male"}}
+    with_folders = table(
+        tmp_path / "w.csv", ["a/1.jpg,30,male", "b/1.jpg,31,male", "c/1.jpg,32,male"]
+    )
+    found = read_metadata([with_folders], ["a/1.jpg", "b/1.jpg"])
+    assert [row["age"] for row in found.rows.values()] == [30.0, 31.0]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,97 @@
+"""Whether a run that adds to a feature file would take something out of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from features.cache.contents import Items, open_features, read_without_embeddings
+from features.datasets.folders import Dataset, Item
+from features.errors import CacheError
+from features.networks.weights import file_sha256
+
+__all__ = ["require_nothing_lost"]
+
+
+def require_nothing_lost(dataset: Dataset, out: str | Path, *, replace: bool = False) -> list[str]:
+    """Refuse a run after which images would have lost label, split or their place in the list.
+
+    Parameters
+    ----------
+    dataset : Dataset
+        What is to be listed.
+    out : str or Path
+        The feature file, which need not exist.
+    replace : bool, optional
+        Whether that is meant.
+
+    Returns
+    -------
+    list of str
+        What will be lost, in words.
+
+    Raises
+    ------
+    CacheError
+        If anything would be lost and that is not meant, or the file can't be read.
+    """
+    path = Path(out)
+    if not path.is_file():
+        return []
+    with open_features(path) as file:
+        previous = read_without_embeddings(file)
+    items = previous.items.take(previous.items.path != "")
+    old = [os.path.join(previous.images, name) for name in items.path.tolist()]
+    root = os.path.abspath(dataset.root)
+    new = {os.path.join(root, item.path): item for item in dataset.items}
+    known = [new.get(os.path.abspath(place)) for place in old]
+    away = [at for at, item in enumerate(known) if item is None and os.path.isfile(old[at])]
+    if away:
+        _find_copies(items, known, away, new)
+        away = [at for at in away if known[at] is None]
+    unlabelled = [
+        at for at, item in enumerate(known) if item and items.label[at] and not item.label
+    ]
+    unsplit = [at for at, item in enumerate(known) if item and items.split[at] and not item.split]
+    apart = [at for at, item in enumerate(known) if item and items.group[at] and not item.group]
+    told = [
+        f"{len(places)} {what} (such as {items.path[places[0]]})"
+        for places, what in (
+            (away, "images that are still there would no longer be listed"),
+            (unlabelled, "images would lose their label"),
+            (unsplit, "images would lose their split"),
+            (apart, "images would lose their group"),
+        )
+        if places
+    ]
+    if told and not replace:
+        raise CacheError(
+            f"{path} lists {len(items)} images of {previous.images or 'several folders'}, and with "
+            f"this run {'; '.join(told)}: give all folders and tables together, write to another "
+            "--out, or say --replace if that is meant"
+        )
+    return told
+
+
+def _find_copies(
+    items: Items, known: list[Item | None], away: list[int], new: Mapping[str, Item]
+) -> None:
+    """Find the same bytes under other names: a copy of the data set loses nothing."""
+    wanted = {str(items.sha256[at]) for at in away}
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = {
+            sha256: item
+            for sha256, item in zip(pool.map(_sha256, new), new.values(), strict=True)
+            if sha256 in wanted
+        }
+    for at in away:
+        known[at] = found.get(str(items.sha256[at]))
+
+
+def _sha256(path: str) -> str:
+    try:
+        return file_sha256(Path(path))
+    except OSError:
+        return ""

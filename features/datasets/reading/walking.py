@@ -1,0 +1,196 @@
+"""What lies below a folder: images, and what is left out and why."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from features.datasets.vocabulary import words
+from features.images.decoding import IMAGE_SUFFIXES
+
+__all__ = ["LeftOut", "Walk", "image_files", "walk"]
+
+# Thumbnails, bins and notes of file servers, systems and programs: never a person's images.
+_SYSTEM_STARTS: Final = (".", "@", "#", "$", "~")
+_SYSTEM: Final = frozenset(
+    {
+        *("__macosx", "_macosx", "lost+found", "system volume information", "recycler", "recycled"),
+        *("recycle bin", "trash", "trashes", "network trash folder", "temporary items"),
+        *("thumbnails", "thumbnail", "thumbs", "_thumbs", "__thumbs"),
+        *("__thumbnails", "__pycache__", "lightroom previews", "_vti_cnf", "_notes"),
+        *("papierkorb", "corbeille", "thumbs.db", "@recycle"),
+    }
+)
+_SYSTEM_FILE: Final = re.compile(r"(synophoto_thumb|synofile_thumb|synoindex|~\$).*", re.IGNORECASE)
+_MADE_FROM: Final = frozenset(
+    {
+        *("mask", "masks", "segmentation", "segmentations", "segmented", "superpixel"),
+        *("superpixels", "groundtruth", "annotation", "annotations", "overlay", "overlays"),
+        *("heatmap", "heatmaps", "saliency", "contour", "contours", "roi", "rois"),
+    }
+)
+_MADE_FROM_FILE: Final = re.compile(
+    r"(.+?)[ _.-](superpixels?|segmentations?|segmented|seg|masks?|lesion|roi\d*|attribute_\w+|"
+    r"ground_?truth|gt|annotat\w+|overlay|heatmap|contour|labels?|thumb|thumbnail)([ _.-]?\d+)?",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A file or folder that is not read, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass
+class Walk:
+    """What lies below a folder.
+
+    Parameters
+    ----------
+    images : list of str
+        Relative to the folder, with forward slashes, sorted.
+    left_out : list of LeftOut
+        Whatever else is there, but for hidden files. Links that lead nowhere are among the images,
+        so that they are told as images that can't be read.
+    others : int
+        How many files are no images.
+    """
+
+    images: list[str] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
+    others: int = 0
+
+    def reasons(self) -> dict[str, int]:
+        """Count what is left out by reason."""
+        return dict(Counter(left.reason for left in self.left_out))
+
+
+def walk(root: str | Path, seen: set[str] | None = None) -> Walk:
+    """List the images below a folder; links to folders are followed, once.
+
+    Parameters
+    ----------
+    root : str or Path
+    seen : set of str, optional
+        Real paths of folders that were walked before; added to.
+
+    Returns
+    -------
+    Walk
+    """
+    found = Walk()
+    _below(os.fspath(root), "", set() if seen is None else seen, found)
+    found.images.sort()
+    _without_made(found)
+    return found
+
+
+def image_files(folder: str | Path) -> list[Path]:
+    """Give the paths of the images below a folder, as they are found for extraction."""
+    return [Path(folder, path) for path in walk(folder).images]
+
+
+def _below(folder: str, prefix: str, seen: set[str], found: Walk) -> None:
+    real = os.path.realpath(folder)
+    if real in seen:
+        return
+    seen.add(real)
+    try:
+        with os.scandir(folder) as entries:
+            listed = sorted(entries, key=lambda entry: entry.name)
+    except OSError as error:
+        found.left_out.append(
+            LeftOut(prefix or ".", f"the folder can't be opened ({error.strerror})")
+        )
+        return
+    deeper = []
+    for entry in listed:
+        name, path = entry.name, f"{prefix}{entry.name}"
+        try:
+            is_folder = entry.is_dir()
+        except OSError:
+            is_folder = False
+        if is_folder:
+            if _is_system(name):
+                found.left_out.append(LeftOut(path, "folder of a file server or a system"))
+            else:
+                deeper.append((entry.path, f"{path}/"))
+        elif name.startswith("."):
+            continue
+        elif _suffix(name) not in IMAGE_SUFFIXES:
+            found.others += 1
+            found.left_out.append(LeftOut(path, "not an image by its ending"))
+        elif _SYSTEM_FILE.fullmatch(name):
+            found.left_out.append(LeftOut(path, "a thumbnail of a file server"))
+        else:
+            found.images.append(path)
+    for where, start in deeper:
+        _below(where, start, seen, found)
+
+
+def _is_system(name: str) -> bool:
+    folded = name.casefold()
+    return (
+        name.startswith(_SYSTEM_STARTS)
+        or folded in _SYSTEM
+        or folded.strip("_") in _SYSTEM
+        or folded.endswith((".lrdata", ".bin"))
+    )
+
+
+def _suffix(name: str) -> str:
+    return os.path.splitext(name)[1].lower()
+
+
+def _without_made(found: Walk) -> None:
+    """Leave out masks and the like, which are made from images that are there."""
+    folders = {os.path.dirname(path) for path in found.images}
+    made = {folder for folder in folders if _is_made(folder)}
+    made |= _copied({folder for folder in folders - made if _is_called_truth(folder)}, found.images)
+    if made and made != folders:
+        for path in found.images:
+            if os.path.dirname(path) in made:
+                found.left_out.append(LeftOut(path, "in a folder of masks or the like"))
+        found.images = [path for path in found.images if os.path.dirname(path) not in made]
+    stems = {PurePosixPath(path).stem.casefold() for path in found.images}
+    kept = []
+    for path, stem in zip(found.images, _stems(found.images), strict=True):
+        match = _MADE_FROM_FILE.fullmatch(stem)
+        if match and match[1].casefold() in stems:
+            found.left_out.append(LeftOut(path, "a mask or the like of another image"))
+        else:
+            kept.append(path)
+    found.images = kept
+
+
+def _is_called_truth(folder: str) -> bool:
+    return folder.rsplit("/", 1)[-1].casefold() in ("gt", "seg", "label", "labels")
+
+
+def _copied(folders: set[str], images: Sequence[str]) -> set[str]:
+    """Give those of the folders in which every image is called as one elsewhere."""
+    if not folders:
+        return set()
+    names: dict[str, set[str]] = {}
+    for path, stem in zip(images, _stems(images), strict=True):
+        names.setdefault(os.path.dirname(path), set()).add(stem.casefold())
+    outside = set().union(*(stems for folder, stems in names.items() if folder not in folders))
+    return {folder for folder in folders if names[folder] <= outside}
+
+
+def _stems(paths: Sequence[str]) -> Iterator[str]:
+    for path in paths:
+        yield os.path.splitext(path.rsplit("/", 1)[-1])[0]
+
+
+def _is_made(folder: str) -> bool:
+    found = {word for part in folder.split("/") for word in words(part)}
+    return bool(found & _MADE_FROM) or {"ground", "truth"} <= found

@@ -1,0 +1,352 @@
+"""Which image a row of a table is of: never two, and never one that may be another's."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from features.datasets.folders import Choices, find_images
+from features.datasets.tables import LabelTable
+from features.datasets.vocabulary import same_class
+from features.errors import DatasetError
+
+Make = Callable[..., Path]
+
+
+def table(path: Path, *lines: str, **columns: object) -> LabelTable:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return LabelTable(path, **columns)
+
+
+def labels(folder: Path, *tables: LabelTable, **choices: object) -> dict[str, str]:
+    found = find_images(folder, tables, Choices(**choices) if choices else None)
+    return {item.path: item.label for item in found.items}
+
+
+def refused(folder: Path, *tables: LabelTable) -> str:
+    with pytest.raises(DatasetError) as caught:
+        find_images(folder, tables)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.fixture
+def split_folders(folder_of_images: Make) -> Path:
+    return folder_of_images(
+        *(f"train/images/000{n}.jpg" for n in (1, 2, 3)),
+        *(f"valid/images/000{n}.jpg" for n in (1, 2)),
+        *(f"test/images/000{n}.jpg" for n in (1, 4)),
+    )
+
+
+@pytest.mark.parametrize(
+    "place", ["{}/labels.csv", "{}_labels.csv", "../{}.csv", "../gt/{}/t.csv", "../{}_gt/t.csv"]
+)
+def test_a_table_for_each_split_labels_its_own_images(split_folders: Path, place: str) -> None:
+    train = table(
+        split_folders / place.format("train"), "id,melanoma", "0001,1", "0002,0", "0003,1"
+    )
+    # 0003 and 0004 are in no folder of this split.
+    valid = table(
+        split_folders / place.format("valid"), "id,melanoma", "0001,0", "0002,1", "0003,0", "0004,1"
+    )
+    for tables in ((train, valid), (valid, train)):
+        assert labels(split_folders, *tables) == {
+            "train/images/0001.jpg": "melanoma",
+            "train/images/0002.jpg": "not melanoma",
+            "train/images/0003.jpg": "melanoma",
+            "valid/images/0001.jpg": "not melanoma",
+            "valid/images/0002.jpg": "melanoma",
+            "test/images/0001.jpg": "",
+            "test/images/0004.jpg": "",
+        }
+
+
+def test_a_table_of_no_split_is_refused_where_names_repeat(split_folders: Path) -> None:
+    told = refused(split_folders, table(split_folders / "all.csv", "id,melanoma", "0001,1"))
+    assert "1 ids in" in told
+    assert "'0001' fits 'test/images/0001.jpg' and 'train/images/0001.jpg'" in told
+
+
+def test_a_column_of_splits_settles_which_is_meant(split_folders: Path) -> None:
+    found = labels(
+        split_folders,
+        table(
+            split_folders / "all.csv",
+            *(
+                "id,melanoma,split",
+                "0001,1,train",
+                "0001,0,validation",
+                "0001,1,test",
+                "0003,1,train",
+            ),
+        ),
+    )
+    assert found["train/images/0001.jpg"] == "melanoma"
+    assert found["valid/images/0001.jpg"] == "not melanoma"
+    assert found["test/images/0001.jpg"] == "melanoma"
+    assert found["test/images/0004.jpg"] == ""
+
+
+def test_ids_with_folders_find_their_own(folder_of_images: Make, tmp_path: Path) -> None:
+    folder = folder_of_images("a/1.jpg", "b/1.jpg", "b/2.jpg")
+    rows = ("image,target", "a/1.jpg,1", "b/1.jpg,0", "a/2.jpg,1")
+    # Nothing lies at a/2.jpg: b/2.jpg is another image.
+    expected = {"a/1.jpg": "target", "b/1.jpg": "not target", "b/2.jpg": ""}
+    assert labels(folder, table(tmp_path / "t.csv", *rows)) == expected
+
+
+def test_names_that_repeat_in_class_folders_are_refused(folder_of_images: Make) -> None:
+    folder = folder_of_images("benign/1.jpg", "malignant/1.jpg", "malignant/2.jpg")
+    told = refused(folder, table(folder / "t.csv", "id,target", "1,0", "1,1", "2,1"))
+    assert "'1' fits 'benign/1.jpg' and 'malignant/1.jpg'" in told
+    with_folders = table(folder / "t.csv", "id,target", "benign/1,0", "malignant/1,1", "benign/2,0")
+    assert labels(folder, with_folders) == {
+        "benign/1.jpg": "not target",
+        "malignant/1.jpg": "target",
+        "malignant/2.jpg": "",
+    }
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("IMG_é.jpg", "IMG_é", "img_É.JPG", "IMG_é.png", "IMG_é.jpg".replace("é", "e\u0301")),
+        *("images/IMG_é.jpg", "./images/IMG_é.jpg", "../images/IMG_é.jpg", "/data/x/IMG_é.jpg"),
+        *(r"C:\data\images\IMG_é.jpg", r"images\IMG_é.jpg", "file:///data/images/IMG_é.jpg"),
+    ],
+)
+def test_an_image_may_be_called_in_many_ways(
+    folder_of_images: Make, tmp_path: Path, name: str
+) -> None:
+    folder = folder_of_images("IMG_é.jpg", "other.jpg")
+    found = labels(folder, table(tmp_path / "t.csv", "name,melanoma", f"{name},1", "other,0"))
+    assert found == {"IMG_é.jpg": "melanoma", "other.jpg": "not melanoma"}
+
+
+def test_names_that_differ_in_case_alone_are_two(folder_of_images: Make, tmp_path: Path) -> None:
+    folder = folder_of_images("a.jpg", "A.jpg")
+    found = labels(folder, table(tmp_path / "t.csv", "name,melanoma", "a,1", "A,0"))
+    assert found == {"a.jpg": "melanoma", "A.jpg": "not melanoma"}
+
+
+def test_formats_beside_each_other_are_told_apart_by_their_ending(
+    folder_of_images: Make, tmp_path: Path
+) -> None:
+    folder = folder_of_images("jpg/X.jpg", "png/X.png", "jpg/Y.jpg")
+    told = refused(folder, table(tmp_path / "t.csv", "image,melanoma", "X,1", "Y,0"))
+    assert "'X' fits 'jpg/X.jpg' and 'png/X.png'" in told
+    found = labels(folder, table(tmp_path / "t.csv", "image,melanoma", "X.png,1", "Y.jpg,0"))
+    assert found == {"jpg/X.jpg": "", "png/X.png": "melanoma", "jpg/Y.jpg": "not melanoma"}
+
+
+def test_masks_get_no_label(folder_of_images: Make, tmp_path: Path) -> None:
+    folder = folder_of_images("images/X.jpg", "masks/X.png", "images/Y.jpg")
+    found = labels(folder, table(tmp_path / "t.csv", "image,melanoma", "X,1", "Y,0"))
+    assert found == {"images/X.jpg": "melanoma", "images/Y.jpg": "not melanoma"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        (
+            ("a,0", "a,1"),
+            "a.jpg is 'not melanoma' by t.csv, line 2 and 'melanoma' by t.csv, line 3",
+        ),
+        (("a,0", "a.jpg,1"), "a.jpg is 'not melanoma' by t.csv, line 2 and 'melanoma' by"),
+        (("x/a.jpg,0", "y/a.jpg,1"), "a.jpg is 'not melanoma' by"),
+    ],
+)
+def test_rows_that_differ_are_refused(
+    folder_of_images: Make, tmp_path: Path, rows: tuple[str, ...], told: str
+) -> None:
+    folder = folder_of_images("a.jpg", "b.jpg")
+    assert told in refused(folder, table(tmp_path / "t.csv", "id,melanoma", *rows))
+
+
+def test_rows_that_agree_are_one(folder_of_images: Make, tmp_path: Path) -> None:
+    folder = folder_of_images("a.jpg", "b.jpg")
+    rows = table(tmp_path / "t.csv", "id,dx,lesion_id", "a,mel,", "a.jpg,melanoma,L1", "b,nv,L2")
+    found = find_images(folder, [rows])
+    assert [(item.label, item.group) for item in found.items] == [("mel", "L1"), ("nv", "L2")]
+
+
+def test_two_tables_that_differ_are_refused(folder_of_images: Make, tmp_path: Path) -> None:
+    folder = folder_of_images("a.jpg", "b.jpg")
+    one = table(tmp_path / "one.csv", "id,melanoma", "a,0", "b,1")
+    other = table(tmp_path / "other.csv", "id,melanoma", "a,1")
+    assert "by one.csv, line 2 and 'melanoma' by other.csv, line 2" in refused(folder, one, other)
+
+
+@pytest.mark.parametrize(
+    ("folders", "column", "rows"),
+    [
+        (("melanoma", "NotMelanoma"), "melanoma", ("0", "1")),
+        (("melanoma", "nevus"), "dx", ("nv", "mel")),
+        (("benign", "malignant"), "dx", ("MEL", "NV")),
+        (("benign", "malignant"), "target", ("1", "0")),
+    ],
+)
+def test_a_table_against_its_folders_is_refused(
+    folder_of_images: Make,
+    tmp_path: Path,
+    folders: tuple[str, str],
+    column: str,
+    rows: tuple[str, str],
+) -> None:
+    folder = folder_of_images(f"{folders[0]}/a.jpg", f"{folders[1]}/b.jpg")
+    lines = (f"id,{column}", f"a,{rows[0]}", f"b,{rows[1]}")
+    told = refused(folder, table(tmp_path / "t.csv", *lines))
+    assert "images are of another class by the table than by their folder" in told
+    right = table(tmp_path / "t.csv", f"id,{column}", f"a,{rows[1]}", f"b,{rows[0]}")
+    assert "" not in labels(folder, right).values()
+    wrong = table(tmp_path / "t.csv", *lines)
+    trusted = labels(folder, wrong, trust="tables")
+    if "benign" in folders:
+        # The folders tell other classes than the table: both together would make three.
+        with pytest.raises(DatasetError, match="tell other classes"):
+            labels(folder, wrong, trust="folders")
+    else:
+        others = labels(folder, wrong, trust="folders")
+        for path, label in others.items():
+            assert same_class(label, path.split("/")[0])
+            assert not same_class(trusted[path], label)
+
+
+def test_a_finer_table_than_its_folders_is_no_contradiction(
+    folder_of_images: Make, tmp_path: Path
+) -> None:
+    folder = folder_of_images("benign/a.jpg", "benign/b.jpg", "malignant/c.jpg")
+    rows = table(tmp_path / "t.csv", "id,dx", "a,nv", "b,bkl", "c,mel")
+    assert labels(folder, rows) == {
+        "benign/a.jpg": "nv",
+        "benign/b.jpg": "bkl",
+        "malignant/c.jpg": "mel",
+    }
+
+
+def test_a_split_of_a_table_against_the_folder_is_refused(split_folders: Path) -> None:
+    rows = table(split_folders / "all.csv", "id,melanoma,split", "0003,1,test", "0004,0,test")
+    told = refused(split_folders, rows)
+    assert "train/images/0003.jpg is in the train split by folder train and in test by" in told
+
+
+def test_a_table_of_another_split_fits_nothing(split_folders: Path) -> None:
+    told = refused(split_folders, table(split_folders / "valid.csv", "id,melanoma", "0003,1"))
+    assert "1 fit images of other splits" in told
+    assert "--id-column" not in told
+
+
+def test_a_table_of_a_split_that_is_not_there_labels_nothing(folder_of_images: Make) -> None:
+    folder = folder_of_images("train/0001.jpg", "valid/0002.jpg")
+    told = refused(folder, table(folder / "test_labels.csv", "id,melanoma", "0001,1"))
+    assert "the table's name says that it is of the test split: rename it" in told
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "advice"),
+    [
+        (("id,dx", "1,mel", "2,nv"), {}, "leading zeros are missing"),
+        (("id,lesion,dx", "0001,7,mel"), {"id_column": "lesion"}, "the column id fits 1: take it"),
+        (("id,dx", "other,mel"), {}, "give the table of these images, or name another column"),
+    ],
+)
+def test_the_advice_fits_the_cause(
+    folder_of_images: Make,
+    tmp_path: Path,
+    rows: tuple[str, ...],
+    columns: dict[str, str],
+    advice: str,
+) -> None:
+    folder = folder_of_images("0001.jpg", "0002.jpg")
+    assert advice in refused(folder, table(tmp_path / "t.csv", *rows, **columns))
+
+
+def test_flags_are_no_names(folder_of_images: Make, tmp_path: Path) -> None:
+    folder = folder_of_images("1.jpg", "2.jpg")
+    told = refused(folder, table(tmp_path / "t.csv", "id,melanoma", "x_1,1", "x_2,0"))
+    assert "none of the 2 ids" in told
+    assert "'x_1', 'x_2'" in told
+
+
+def test_official_tables_tell_the_splits_of_a_flat_folder(
+    folder_of_images: Make, tmp_path: Path
+) -> None:
+    folder = folder_of_images("a.jpg", "b.jpg", "c.jpg")
+    train = table(tmp_path / "ISIC-2017_Training_Part3_GroundTruth.csv", "id,melanoma", "a,1")
+    test = table(tmp_path / "ISIC-2017_Test_v2_Part3_GroundTruth.csv", "id,melanoma", "b,0")
+    found = find_images(folder, [train, test])
+    assert [item.split for item in found.items] == ["train", "test", ""]
+
+
+def test_the_plan_names_where_everything_comes_from(split_folders: Path) -> None:
+    rows = table(split_folders / "all.csv", "id,melanoma,lesion_id", "0003,1,L1", "0001,0,L2")
+    found = find_images(split_folders, [rows], settled=False)
+    third = next(item for item in found.items if item.path == "train/images/0003.jpg")
+    assert (third.label_from, third.split_from) == ("all.csv, line 2", "folder train")
+    assert third.group_from == "all.csv, line 2, lesion_id"
+    assert found.tables[0].ambiguous[0][0] == "0001"
+    assert len(found.problems) == 1
+
+
+FILES = [
+    f"{folder}{name}{ending}"
+    for folder in ("", "a/", "b/", "a/b/", "train/", "valid/a/")
+    for name in ("1", "2", "x")
+    for ending in (".jpg", ".png")
+]
+
+
+@settings(deadline=None)
+@given(
+    there=st.sets(st.sampled_from(FILES), min_size=1, max_size=8),
+    truth=st.lists(
+        st.sampled_from(["round", "flat", "oval"]), min_size=len(FILES), max_size=len(FILES)
+    ),
+    styles=st.lists(
+        st.sampled_from(["path", "absolute", "name", "stem", "upper", "none"]),
+        min_size=len(FILES),
+        max_size=len(FILES),
+    ),
+    gone=st.sets(st.sampled_from(FILES), max_size=3),
+)
+def test_no_image_ever_gets_the_label_of_another(
+    there: set[str], truth: list[str], styles: list[str], gone: set[str]
+) -> None:
+    labels_of = dict(zip(FILES, truth, strict=True))
+    written = {
+        "path": lambda path: path,
+        "absolute": lambda path: rf"C:\pictures\{path}".replace("/", "\\"),
+        "name": lambda path: Path(path).name,
+        "stem": lambda path: Path(path).stem,
+        "upper": lambda path: path.upper(),
+    }
+    rows = [
+        (written[style](path), labels_of[path])
+        for path, style in zip(FILES, styles, strict=True)
+        if path in there and style != "none"
+    ]
+    # What is not there is named by its path, as are some that are: else nobody could tell.
+    placed = [path for path in there if "/" in path]
+    if placed:
+        rows += [(path, labels_of[path]) for path in (placed[0], *(gone - there)) if "/" in path]
+    if not rows:
+        return
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place, "pictures")
+        for path in there:
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).touch()
+        lines = [f"{name},{label}" for name, label in rows]
+        try:
+            found = labels(folder, table(Path(place, "t.csv"), "image,dx", *lines))
+        except DatasetError:
+            return
+    for path, label in found.items():
+        assert label in ("", labels_of[path]), path
