@@ -91,9 +91,7 @@ def _pixels(context: object, option: object, text: str | None) -> tuple[int, ...
     "--table", "more_tables", multiple=True, type=click.Path(path_type=Path), metavar="CSV",
     help="Table of groups and splits, joined by image name; may be given several times.",
 )  # fmt: skip
-@click.option(
-    "--id-column", metavar="NAME", help="Its column of image names; by default found by itself."
-)
+@click.option("--id-column", metavar="NAME", help="Its column of image names; detected by default.")
 @click.option(
     "--label-column", "label_columns", multiple=True, metavar="NAME",
     help="Its column of class names, or of 0 and 1; several for one-hot columns "
@@ -102,7 +100,7 @@ def _pixels(context: object, option: object, text: str | None) -> tuple[int, ...
 @click.option("--split-column", metavar="NAME", help="Its column of train, valid or test.")
 @click.option(
     "--group-column", metavar="NAME",
-    help="Its column of what must not be torn apart, such as the patient or the lesion.",
+    help="Its column of what must stay together, such as the patient or the lesion.",
 )  # fmt: skip
 @click.option(
     "--folder", "roles", multiple=True, metavar="NAME=ROLE", callback=_roles,
@@ -170,13 +168,19 @@ def main(
     Run again, only images that are new cost anything; an interrupted run goes on where it was.
     """
     from features.cache.additions import require_nothing_lost
+    from features.cache.writer import require_writable
     from features.console import report_plan
     from features.datasets.folders import Choices, find_images
     from features.datasets.tables import LabelTable
     from features.errors import LesionError
+    from features.presenting import print_anything
 
+    print_anything()
     columns = (id_column, label_columns, split_column, group_column)
     try:
+        if not dry_run:
+            # What would spoil the end is found out before the images are looked at.
+            require_writable(out)
         found = find_images(
             images,
             [LabelTable(table, *columns) for table in tables]
@@ -216,7 +220,7 @@ def main(
     except LesionError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
-        sys.exit("stopped: what was embedded is kept, the same command goes on from there")
+        sys.exit("stopped: what was embedded is kept; rerun the same command to resume")
     report_extraction(found, extractor.spec, outcome, out)
     if strict and outcome.failures:
         sys.exit(f"error: {len(outcome.failures)} images could not be read (--strict)")

@@ -46,7 +46,7 @@ import click
 )  # fmt: skip
 @click.option(
     "--no-reuse", is_flag=True,
-    help="Compute everything anew, also what earlier runs found on the same embeddings.",
+    help="Recompute everything, even what earlier runs found for the same embeddings.",
 )  # fmt: skip
 @click.option(
     "--folds",
@@ -145,6 +145,7 @@ def main(
     from features.audit.groups import find_groups
     from features.cache.contents import read_features
     from features.errors import LesionError
+    from features.presenting import print_anything
     from models.bundle.known_settings import read_settings
     from models.bundle.saving import BundleOptions, find_weights
     from models.bundle.staging import require_free
@@ -158,6 +159,7 @@ def main(
     from models.training.options import Options
     from models.training.relabelling import read_relabelling
 
+    print_anything()
     names = [name.strip() for part in heads for name in part.split(",") if name.strip()]
     try:
         # What would spoil the end is found out before the work.

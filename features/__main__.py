@@ -9,6 +9,7 @@ from typing import Final
 import click
 
 from features.errors import LesionError
+from features.presenting import print_anything
 
 __all__ = ["main"]
 
@@ -40,6 +41,7 @@ class _OnDemand(click.Group):
 )
 def main() -> None:
     """Look at feature files, check them, and turn them into others."""
+    print_anything()
 
 
 if __name__ == "__main__":

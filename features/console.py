@@ -12,9 +12,9 @@ import click
 from tqdm import tqdm
 
 from features.datasets.folders import Dataset
-from features.datasets.plan import as_csv, as_json, lines, shown, summarise
+from features.datasets.plan import as_csv, as_json, lines, summarise
 from features.errors import DatasetError
-from features.presenting import MARKS
+from features.presenting import MARKS, as_bytes, shown
 
 if TYPE_CHECKING:
     from features.embedding.specification import ExtractorSpec
@@ -73,13 +73,10 @@ def report_plan(dataset: Dataset, json_to: str | None = None, csv_to: str | None
         click.echo(shown(f"in doubt: {problem}"), err=True)
     for target, write in ((json_to, as_json), (csv_to, as_csv)):
         if target == "-":
-            click.echo(shown(write(dataset)).rstrip("\n"))
+            click.echo(as_bytes(write(dataset)), nl=False)
         elif target is not None:
             try:
-                with Path(target).open(
-                    "w", encoding="utf-8", errors="surrogateescape", newline=""
-                ) as file:
-                    file.write(write(dataset))
+                Path(target).write_bytes(as_bytes(write(dataset)))
             except OSError as error:
                 raise DatasetError(f"{target} can't be written ({error.strerror})") from error
     if dataset.problems:
@@ -88,24 +85,26 @@ def report_plan(dataset: Dataset, json_to: str | None = None, csv_to: str | None
 
 def report_extraction(dataset: Dataset, spec: ExtractorSpec, outcome: Outcome, out: Path) -> None:
     """Say what was done, and what to do next."""
+    for note in outcome.notes:
+        click.echo(f"note: {note}", err=True)
     _report_failures(outcome)
     kept = f", {outcome.kept} of files not listed any more (--prune drops them)"
     kept = kept if outcome.kept else ""
     click.echo(
         f"{outcome.embedded} embedded, {outcome.known} known before{kept}, "
-        f"{len(outcome.failures)} failed: {out} by {spec}"
+        f"{len(outcome.failures)} failed: {shown(out)} by {spec}"
     )
     for mark in (["untrained"] if spec.untrained else []) + (
         ["synthetic"] if dataset.synthetic else []
     ):
         click.echo(f"{mark.upper()}: {MARKS[mark]}")
     if any(item.label for item in dataset.items):
-        click.echo(f"next: python fit_classifier.py {out} --out bundle")
+        click.echo(f"next: python fit_classifier.py {shown(out)} --out bundle")
 
 
 def _report_failures(outcome: Outcome) -> None:
     for failure in outcome.failures[:_FAILURES_SHOWN]:
-        click.echo(f"failed: {failure.path}: {failure.reason}", err=True)
+        click.echo(f"failed: {shown(failure.path)}: {failure.reason}", err=True)
     rest = outcome.failures[_FAILURES_SHOWN:]
     if rest:
         kinds = ", ".join(

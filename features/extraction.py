@@ -20,14 +20,19 @@ from features.datasets.folders import Dataset, Item
 from features.datasets.plan import summarise
 from features.embedding.extractor import Extractor
 from features.errors import UnreadableImage
-from features.images.decoding import Decoded, Frame, Pixels, decode, read_file
+from features.images.decoding import READER_VERSION, Decoded, Frame, Pixels, decode
+from features.images.quality import is_nearly_black
+from features.images.sources.files import file_digest, read_file
 from features.networks.engines import Engine
-from features.networks.weights import file_sha256
+from features.presenting import shown
 
 __all__ = ["Outcome", "extract"]
 
 # What a crash can cost at most is the block being written and the one being computed.
 _BLOCK: Final = 64
+# Endings of files that may hold 16 bits a sample.
+_DEEP_SUFFIXES: Final = frozenset({".png", ".tif", ".tiff", ".jp2", ".j2k"})
+_NEARLY_BLACK: Final = "nearly black, so that hardly anything can be seen"
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -48,6 +53,8 @@ class Outcome:
     kept : int
         Embeddings of files that are no longer there.
     failures : tuple of Failure
+    notes : tuple of str
+        What a person should know of images that went through in this run.
     """
 
     images: int
@@ -55,6 +62,7 @@ class Outcome:
     known: int
     kept: int
     failures: tuple[Failure, ...]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -116,8 +124,11 @@ def extract(
             and file.sha256 not in writer
             and file.sha256 not in faults
         ]
-        before = len(writer)
-        for failure in _embed_all(todo, dataset.root, extractor, writer, pool, progress):
+        again = _read_wrongly_before(distinct.values(), dataset.root, writer, pool)
+        todo += again
+        before = len(writer) - len(again)
+        remarks: dict[str, list[str]] = {}
+        for failure in _embed_all(todo, dataset.root, extractor, writer, pool, progress, remarks):
             if failure.sha256:
                 faults[failure.sha256] = failure
             else:
@@ -137,7 +148,25 @@ def extract(
         known=len(dataset.items) - len(failures) - embedded,
         kept=len(kept),
         failures=result.failures,
+        notes=tuple(
+            f"{len(paths)} of the images: {remark} (such as {shown(paths[0])})"
+            for remark, paths in remarks.items()
+        ),
     )
+
+
+def _read_wrongly_before(
+    files: Iterable[_File], root: Path, writer: FeatureWriter, pool: ThreadPoolExecutor
+) -> list[_File]:
+    """Find images that an earlier version of the program embedded but did not read right."""
+    old = [
+        file
+        for file in files
+        if writer.read_by_an_earlier_version(file.sha256)
+        and Path(file.item.path).suffix.lower() in _DEEP_SUFFIXES
+    ]
+    read = _ahead(pool, lambda file: _decode(root, file, [Frame(8)]), old, 16)
+    return [file for file, found in read if isinstance(found, Decoded) and found.notes]
 
 
 def _hash_all(dataset: Dataset, pool: ThreadPoolExecutor) -> tuple[list[_File], list[Failure]]:
@@ -155,12 +184,10 @@ def _hash_all(dataset: Dataset, pool: ThreadPoolExecutor) -> tuple[list[_File], 
 
 
 def _hash(path: Path) -> str | UnreadableImage:
-    if path.exists() and not path.is_file():
-        return UnreadableImage("unreadable", "it is not an ordinary file: leave it out")
     try:
-        return file_sha256(path)
-    except OSError as error:
-        return UnreadableImage("unreadable", f"the file can't be read ({error.strerror})")
+        return file_digest(path)
+    except UnreadableImage as error:
+        return error
 
 
 def _embed_all(
@@ -170,6 +197,7 @@ def _embed_all(
     writer: FeatureWriter,
     pool: ThreadPoolExecutor,
     progress: Callable[[int, int], object],
+    remarks: dict[str, list[str]],
 ) -> Iterator[Failure]:
     """Embed and write all, block by block; give what failed."""
     if not todo:
@@ -185,6 +213,9 @@ def _embed_all(
                 yield found
             else:
                 batch.append((file, found))
+                black = (_NEARLY_BLACK,) if is_nearly_black(found.pixels) else ()
+                for remark in (*found.notes, *black):
+                    remarks.setdefault(remark, []).append(file.item.path)
             if len(batch) == engine.batch or (batch and done == len(todo)):
                 by_frame = zip(*(image.frames for _, image in batch), strict=True)
                 pixels = [np.stack(frame) for frame in by_frame]
@@ -319,4 +350,6 @@ def _describe(
         images=str(dataset.root.resolve()),
         weights_path=str(extractor.weights_path or ""),
         plan=summarise(dataset),
+        # Of an image that is gone it can't be told whether it was read right.
+        reader=1 if any(map(writer.read_by_an_earlier_version, kept)) else READER_VERSION,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,8 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from features.datasets.splits import SPLITS
-from features.errors import LesionError
-from features.presenting import NOT_A_DIAGNOSIS
+from features.errors import DatasetError, LesionError
+from features.presenting import NOT_A_DIAGNOSIS, json_text, print_anything
 from models.inference.text import as_csv, as_json, as_text
 
 if TYPE_CHECKING:
@@ -26,6 +25,7 @@ _AT_ONCE = 16
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 def main() -> None:
     """Use a bundle that fit_classifier.py made."""
+    print_anything()
 
 
 @main.command()
@@ -49,7 +49,7 @@ def classify(
     sex: str | None,
     site: str | None,
 ) -> None:
-    """Judge IMAGES (files, or folders of them) with BUNDLE.
+    """Judge IMAGES (files, folders or archives of them) with BUNDLE.
 
     An image that can't be read is reported and doesn't stop the others; the exit status is then 1.
     """
@@ -100,9 +100,7 @@ def show(bundle: Path) -> None:
     "--against", type=click.Path(path_type=Path), metavar="CSV",
     help="Somebody else's scores by image name, to be compared by paired tests.",
 )  # fmt: skip
-@click.option(
-    "--score-column", metavar="NAME", help="Its column of scores; by default found by itself."
-)
+@click.option("--score-column", metavar="NAME", help="Its column of scores; detected by default.")
 @click.option(
     "--positive", "positives", multiple=True, metavar="CLASS",
     help="A class of FEATURES that is the bundle's positive one by another name. Repeatable.",
@@ -135,12 +133,15 @@ def evaluate(
     """Judge BUNDLE by the labelled images of the feature file FEATURES."""
     try:
         from features.cache.contents import read_features
+        from features.cache.writer import require_place
         from models.bundle.loading import load_bundle
         from models.inference.assessment import against as compared
         from models.inference.assessment import assess, write_scores
         from models.patients.tables import read_metadata
         from models.report.terminal import as_text, as_values
 
+        if scores:
+            require_place(scores)
         loaded, cached = load_bundle(bundle), read_features(features)
         known = (
             read_metadata(metadata, cached.items.path.tolist(), cached.items.split.tolist())
@@ -161,7 +162,7 @@ def evaluate(
     marks = tuple(dict.fromkeys((*loaded.marks, *cached.marks)))
     if as_json:
         values = as_values(loaded, assessment, rival, marks)
-        click.echo(json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False))
+        click.echo(json_text(values, indent=1))
         click.echo(NOT_A_DIAGNOSIS, err=True)
     else:
         click.echo(as_text(loaded, assessment, rival, marks))
@@ -171,10 +172,17 @@ def _image_files(given: Sequence[Path]) -> Iterator[Path]:
     from features.datasets.reading.walking import image_files
 
     for path in given:
-        if not path.is_dir():
+        if not path.exists():
             yield path
             continue
-        found = image_files(path)
+        try:
+            found = image_files(path)
+        except DatasetError as error:
+            if len(given) == 1:
+                raise
+            # Told beside the others, which it doesn't stop.
+            click.echo(f"warning: {error}", err=True)
+            found = [path]
         if not found:
             raise LesionError(f"there are no images in the folder {path}")
         yield from found

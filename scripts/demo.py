@@ -69,7 +69,7 @@ def must_run(*arguments: str) -> None:
 def draw(images: Path, counts: dict[str, int], size: int) -> None:
     """Draw the data set unless an earlier run has."""
     if (images / "SYNTHETIC.txt").is_file():
-        say(f"The drawn images in {shown(images)} are kept; remove the folder to draw anew.")
+        say(f"The drawn images in {shown(images)} are kept; remove the folder to draw new ones.")
         return
     options = [part for split, count in counts.items() for part in (f"--{split}", str(count))]
     must_run("-m", "features.datasets.drawn", shown(images), *options, "--size", str(size))

@@ -6,6 +6,7 @@ from flask import Flask
 from flask.json.provider import DefaultJSONProvider
 from werkzeug.middleware.proxy_fix import ProxyFix
 
+from features.presenting import on_a_page
 from service import errors
 from service.access import headers as security
 from service.access import rules as access
@@ -71,7 +72,7 @@ def create_app(
     app.json = _OrderedJSON(app)
     # Otherwise an address with two slashes is answered by a redirection.
     app.url_map.merge_slashes = False
-    app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True}
+    app.jinja_options = {"trim_blocks": True, "lstrip_blocks": True, "finalize": on_a_page}
     # In this order: whoever is refused has a number too, and is counted.
     tracing.init_app(app, classifier.metrics)
     security.init_app(app)

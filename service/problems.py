@@ -39,7 +39,7 @@ KINDS: Final = MappingProxyType(
         "no_gallery": Kind(404, "the bundle that is served has no training images to compare with"),
         "method_not_allowed": Kind(405, "not that method"),
         "reload_running": Kind(409, "a bundle is being loaded already"),
-        "bundle_refused": Kind(409, "the new bundle does not verify; the old one is served on"),
+        "bundle_refused": Kind(409, "the new bundle does not verify; the old one stays in service"),
         "too_large": Kind(413, "more bytes than allowed"),
         "too_many_images": Kind(413, "more images than allowed"),
         "requested_range_not_satisfiable": Kind(416, "a part of a file that it does not have"),

@@ -48,7 +48,11 @@ _MASTER = os.getpid()
 
 
 def on_starting(server: Arbiter) -> None:
-    """Refuse to be reached by others without keys."""
+    """Refuse to fork after loading, and to be reached by others without keys."""
+    if server.cfg.preload_app:
+        from service.classifier.loaded import PRELOADED
+
+        sys.exit(PRELOADED)
     settings = Settings.from_environment()
     if settings.keys or settings.key or settings.insecure_open:
         return
@@ -79,7 +83,7 @@ def when_ready(server: Arbiter) -> None:
         if verdict.returncode == 0 and callable(replace):
             replace(number, frame)
         else:
-            server.log.error("The old bundle is served on: %s", verdict.stderr.strip())
+            server.log.error("The old bundle stays in service: %s", verdict.stderr.strip())
 
     signal.signal(signal.SIGHUP, verify_first)
 

@@ -13,7 +13,7 @@ from features.cache.contents import write_features
 from fit_classifier import main
 from models.bundle.loading import load_bundle
 from tests.conftest import Run
-from tests.models.cached import cluster_features, spec_of
+from tests.models.data.cached import cluster_features, spec_of
 
 SCRIPT = "fit_classifier.py"
 FAST = ("--heads", "logistic_regression", "--folds", "3", "--jobs", "1")
@@ -27,6 +27,27 @@ def invoke(*words: object) -> Result:
 def cache(tmp_path: Path) -> Path:
     write_features(tmp_path / "features.h5", cluster_features())
     return tmp_path / "features.h5"
+
+
+def test_a_folder_is_told_from_a_feature_file(run: Run, tmp_path: Path) -> None:
+    images, bundle = tmp_path / "images", tmp_path / "bundle"
+    for folder in (images, bundle):
+        folder.mkdir()
+    (bundle / "bundle.json").write_text("{}")
+    told = {folder: invoke(folder, "--out", tmp_path / "out").output for folder in (images, bundle)}
+    assert f"python extract_features.py {images} --out features.h5" in told[images]
+    assert "is a bundle, and here a feature file is expected" in told[bundle]
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_bundle_that_could_not_be_written_is_told_before_the_work(
+    cache: Path, tmp_path: Path
+) -> None:
+    for out in (tmp_path / ("x" * 250), cache / "bundle"):
+        done = invoke(cache, "--out", out, *FAST)
+        assert done.exit_code == 1
+        assert "can't be written" in done.output
+        assert "cross-validation" not in done.output.lower()
 
 
 def test_two_commands_make_a_bundle_and_a_report(run: Run, cache: Path, tmp_path: Path) -> None:

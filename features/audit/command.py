@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import click
 from tqdm import tqdm
 
 from features.errors import CacheError, LesionError
+from features.presenting import as_bytes, json_text, shown
 
 __all__ = ["audit"]
 
@@ -54,9 +54,12 @@ def audit(
     from features.audit.page import render_audit
     from features.audit.text import audit_text
     from features.cache.contents import read_features
+    from features.cache.writer import require_place
 
     table = None if str(groups) == "none" else groups or groups_path(file)
     try:
+        for place in filter(None, (table, as_json, as_html)):
+            require_place(place)
         features = read_features(file)
         with _Progress() as progress:
             found = audit_features(features, images, progress.update)
@@ -64,17 +67,17 @@ def audit(
         if table:
             _write(table, groups_text(features.items.take(there), found.names[there].tolist()))
         if as_json:
-            _write(as_json, json.dumps({"file": str(file), **found.as_dict()}, indent=1) + "\n")
+            _write(as_json, json_text({"file": str(file), **found.as_dict()}, indent=1) + "\n")
         if as_html:
             _write(as_html, render_audit(found, features, file.name))
     except LesionError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
-        sys.exit("stopped: nothing was found out")
+        sys.exit("stopped: the audit was not finished, nothing was written")
     click.echo(audit_text(found))
     for title, path in (("groups", table), ("json", as_json), ("page", as_html)):
         if path is not None:
-            click.echo(f"{title}: {path}")
+            click.echo(f"{title}: {shown(path)}")
     if strict and (found.leaks or found.contradictions):
         sys.exit(
             f"error: {len(found.leaks)} groups of copies cross splits, "
@@ -84,7 +87,7 @@ def audit(
 
 def _write(path: Path, text: str) -> None:
     try:
-        path.write_text(text, encoding="utf-8")
+        path.write_bytes(as_bytes(text))
     except OSError as error:
         raise CacheError(f"{path} can't be written ({error.strerror})") from error
 

@@ -198,7 +198,7 @@ def audit(
     embeddings = features.embedded(distinct)
     require_finite(Rows(embeddings), distinct.path)
     folder = images if images is not None else Path(features.images)
-    if images is not None and not images.is_dir():
+    if images is not None and not images.exists():
         raise CacheError(f"there is no folder {images}: give the one that holds the images")
     pictures, notes = _look(folder, distinct, tell)
     tell("comparing embeddings", 0, 1)
@@ -236,7 +236,7 @@ def audit(
 
 def _look(folder: Path, distinct: Items, tell: Progress) -> tuple[Pictures | None, list[str]]:
     alone = "so copies that were turned, cropped or recompressed may be missed"
-    if not str(folder) or not folder.is_dir():
+    if not str(folder) or not folder.exists():
         return None, [
             f"The images are not in {folder}: only embeddings were compared, {alone}. "
             "Name their folder with --images."
@@ -256,7 +256,7 @@ def _look(folder: Path, distinct: Items, tell: Progress) -> tuple[Pictures | Non
     if pictures.faults:
         example = min(pictures.faults)
         notes.append(
-            f"{len(pictures.faults)} of {len(distinct)} images could not be looked at (such as "
+            f"{len(pictures.faults)} of {len(distinct)} images could not be examined (such as "
             f"{distinct.path[example]}: {pictures.faults[example]}): only their embeddings were "
             f"compared, {alone}."
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import numpy.typing as npt
 from features.audit.similarity import Link
 from features.cache.contents import Items
 from features.errors import DatasetError
+from features.presenting import NAME_ERRORS, csv_text
 
 __all__ = [
     "GroupTable",
@@ -106,11 +106,8 @@ def groups_path(features: Path) -> Path:
 
 def groups_text(items: Items, group: Sequence[str]) -> str:
     """Write one line per image: sha256, path, group; the group is empty for an image alone."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    writer.writerows(zip(items.sha256.tolist(), items.path.tolist(), group, strict=True))
-    return text.getvalue()
+    lines = zip(items.sha256.tolist(), items.path.tolist(), group, strict=True)
+    return csv_text([_COLUMNS, *lines])
 
 
 def read_groups(path: str | Path, items: Items) -> GroupTable:
@@ -135,7 +132,7 @@ def read_groups(path: str | Path, items: Items) -> GroupTable:
     """
     found: dict[str, str] = {}
     try:
-        with Path(path).open(newline="", encoding="utf-8-sig") as file:
+        with Path(path).open(newline="", encoding="utf-8-sig", errors=NAME_ERRORS) as file:
             reader = csv.DictReader(file)
             missing = {"sha256", "group"} - set(reader.fieldnames or ())
             if missing:

@@ -18,6 +18,7 @@ from scipy.ndimage import gaussian_filter
 from features.audit.alignment import SIDE, ring_points, sample
 from features.errors import UnreadableImage
 from features.images.decoding import load_pixels
+from features.images.sources.files import read_file
 
 __all__ = ["RING_SCALES", "Pictures", "read_pictures"]
 
@@ -109,9 +110,9 @@ def read_pictures(
 
 def _look(path: Path, sha256: str) -> tuple[npt.NDArray[np.uint8], int] | str:
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        return f"the file can't be read ({error.strerror})"
+        data = read_file(path)
+    except UnreadableImage as error:
+        return str(error)
     if hashlib.sha256(data).hexdigest() != sha256:
         return "the file has changed since its embedding was made"
     try:

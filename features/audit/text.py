@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from features.audit.confounders import Confounder
 from features.audit.findings import Audit, Group
 from features.numbers import brief, count, interval
-from features.presenting import MARKS
+from features.presenting import MARKS, shown
 
 __all__ = ["audit_text", "sentence"]
 
@@ -35,13 +35,13 @@ def audit_text(found: Audit) -> str:
     str
         Several lines; long lists are cut, which the JSON and the page are not.
     """
-    return "\n".join(_lines(found))
+    return "\n".join(map(shown, _lines(found)))
 
 
 def _lines(found: Audit) -> Iterator[str]:
     yield (
         f"{count(found.images, 'image')}, {found.distinct:,} distinct; "
-        f"{found.seen:,} looked at in {found.folder}"
+        f"{found.seen:,} examined in {found.folder}"
         if found.seen
         else f"{count(found.images, 'image')}, {found.distinct:,} distinct; embeddings alone"
     )

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from features.cache.contents import Items, open_features, read_without_embeddings
+from features.cache.contents import Items, read_without_embeddings
+from features.cache.safe_files import open_features
 from features.datasets.folders import Dataset, Item
 from features.errors import CacheError
 from features.networks.weights import file_sha256

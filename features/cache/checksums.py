@@ -11,6 +11,8 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
+from features.presenting import NAME_ERRORS, as_bytes
+
 __all__ = ["CHUNK_ROWS", "altered_parts", "in_chunks", "row_checksum", "write_checksums"]
 
 CHUNK_ROWS: Final = 64
@@ -123,7 +125,7 @@ def _group_checksum(file: h5py.File, name: str) -> Digest:
     else:
         content = {key: _column(file[name][key]) for key in file[name]}
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return _digest(text.encode())
+    return _digest(as_bytes(text))
 
 
 def _plain(value: Any) -> Any:
@@ -132,7 +134,7 @@ def _plain(value: Any) -> Any:
 
 def _column(stored: h5py.Dataset) -> list[Any]:
     values: list[Any] = (
-        stored.asstr()[:] if h5py.check_string_dtype(stored.dtype) else stored[:]
+        stored.asstr(errors=NAME_ERRORS)[:] if h5py.check_string_dtype(stored.dtype) else stored[:]
     ).tolist()
     return values
 

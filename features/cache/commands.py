@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
 from features.errors import CacheError
+from features.presenting import json_text, shown
 
 __all__ = ["export", "inspect", "merge", "verify"]
 
@@ -28,7 +28,7 @@ def verify(file: Path, as_json: bool) -> None:
     found = check(file)
     if as_json:
         click.echo(
-            json.dumps(
+            json_text(
                 {
                     "file": str(file),
                     "version": found.version,
@@ -48,10 +48,10 @@ def verify(file: Path, as_json: bool) -> None:
         where = "; ".join(found.altered) or "no content, only bytes around it"
         raise CacheError(
             f"{file} was altered after it was written (damaged: {where}): "
-            "put a copy in its place or make it anew"
+            "put a copy in its place or create it again"
         )
     if not as_json:
-        click.echo(f"{file}: every byte is as it was written")
+        click.echo(f"{shown(file)}: every byte is as it was written")
 
 
 @click.command()
@@ -62,7 +62,7 @@ def inspect(file: Path, as_json: bool) -> None:
     from features.cache.summary import as_text, summarise
 
     summary = summarise(file)
-    click.echo(json.dumps(summary, indent=2, ensure_ascii=False) if as_json else as_text(summary))
+    click.echo(json_text(summary, indent=2) if as_json else as_text(summary))
 
 
 @click.command()
@@ -75,7 +75,7 @@ def export(file: Path, out: Path, overwrite: bool) -> None:
 
     _require_free(out, overwrite)
     rows = export_features(file, out)
-    click.echo(f"{rows:,} images with their embeddings are in {out}")
+    click.echo(f"{rows:,} images with their embeddings are in {shown(out)}")
     _tell_marks(file)
 
 
@@ -89,30 +89,33 @@ def merge(files: tuple[Path, ...], out: Path, overwrite: bool) -> None:
     An image that is in several is kept once; where they contradict each other, the first is right.
     """
     from features.cache.merge import merge_features
+    from features.cache.writer import require_writable
 
+    require_writable(out)
     _require_free(out, overwrite)
     merged = merge_features(files, out)
     for note in merged.notes[:_NOTES_SHOWN]:
-        click.echo(f"note: {note}", err=True)
+        click.echo(f"note: {shown(note)}", err=True)
     if len(merged.notes) > _NOTES_SHOWN:
         click.echo(f"note: and {len(merged.notes) - _NOTES_SHOWN} more like these", err=True)
     for file in files:
         if file.with_name(f"{file.name}.blocks").exists():
             click.echo(
-                f"note: the run that writes {file} did not end; only what it joined is taken",
+                f"note: the run that writes {shown(file)} did not end; "
+                "only what it joined is taken",
                 err=True,
             )
     click.echo(
-        f"{merged.images:,} images and {merged.rows:,} embeddings are in {out}; "
+        f"{merged.images:,} images and {merged.rows:,} embeddings are in {shown(out)}; "
         f"{merged.repeated:,} were in several files"
     )
     _tell_marks(out)
 
 
 def _require_free(out: Path, overwrite: bool) -> None:
-    from features.cache.writer import require_writable
+    from features.cache.writer import require_place
 
-    require_writable(out)
+    require_place(out)
     if out.exists() and not overwrite:
         raise CacheError(f"{out} exists: give another name, or --overwrite to replace it")
 

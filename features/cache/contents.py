@@ -5,13 +5,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import platform
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +18,20 @@ import numpy.typing as npt
 
 from features.cache.checksums import CHUNK_ROWS, in_chunks, row_checksum, write_checksums
 from features.cache.rows import Rows, StoredTable
-from features.cache.safe_files import GuardedFile, new_hdf5, publish
-from features.cache.seal import is_intact, seal_file, sealed_version
-from features.embedding.specification import ExtractorSpec
-from features.errors import CacheError
+from features.cache.safe_files import (
+    CACHE_FORMAT,
+    CACHE_VERSION,
+    GuardedFile,
+    new_hdf5,
+    open_features,
+    publish,
+)
+from features.cache.seal import seal_file
+from features.embedding.specification import ExtractorSpec, software_versions
+from features.images.decoding import READER_VERSION
+from features.presenting import NAME_ERRORS, as_bytes
 
 __all__ = [
-    "CACHE_FORMAT",
-    "CACHE_VERSION",
     "Failure",
     "Features",
     "Items",
@@ -36,19 +39,12 @@ __all__ = [
     "write_features",
 ]
 
-CACHE_FORMAT = "lesion-features"
-CACHE_VERSION = 2
-# Version 1 had neither seal nor checksums; it is read, and written anew as version 2.
-_READABLE_VERSIONS = (1, CACHE_VERSION)
-
 Embeddings = npt.NDArray[np.float32]
 _TEXT = h5py.string_dtype("utf-8")
 _TEXT_COLUMNS = ("sha256", "path", "label", "split", "group")
 # Beyond this embeddings aren't turned into float32 all at once, beyond that not even read.
 _SMALL_BYTES = 2**30
 _HELD_BYTES = 3 * 2**30
-# What reading a damaged file that no seal protects may raise.
-_DAMAGED = (LookupError, ValueError, TypeError, AttributeError, OSError, RuntimeError)
 _NUMBER_COLUMNS = {"row": np.int64, "width": np.int32, "height": np.int32}
 
 
@@ -134,6 +130,8 @@ class Features:
         Versions of what made the file.
     plan : dict
         How folders and tables were read, by `features.datasets.plan.summarise`; else empty.
+    reader : int
+        `features.images.decoding.READER_VERSION` of the program that read the images.
     """
 
     spec: ExtractorSpec
@@ -146,6 +144,7 @@ class Features:
     created: str = ""
     software: dict[str, str] = field(default_factory=dict)
     plan: dict[str, Any] = field(default_factory=dict)
+    reader: int = READER_VERSION
 
     @property
     def fingerprint(self) -> str:
@@ -166,79 +165,6 @@ class Features:
         """Give the same in blocks, when they are asked for."""
         found = self.embeddings if isinstance(self.embeddings, Rows) else Rows(self.embeddings)
         return found.take(items.row, combine=self.spec.combine, d=self.spec.head_dim)
-
-
-def software_versions() -> dict[str, str]:
-    """Name the versions that a result depends on."""
-    names = ("numpy", "pillow", "h5py", "keras", "tensorflow", "scikit-learn", "xgboost")
-    found = {"python": platform.python_version()}
-    for name in ("lesion-classifier", *names):
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
-
-
-@contextlib.contextmanager
-def open_features(path: Path) -> Iterator[h5py.File]:
-    """Open a feature file for reading, or say why it can't be.
-
-    Raises
-    ------
-    CacheError
-        If the file is missing, altered, not HDF5, of another format, or of a newer version.
-    """
-    _require_sound(path)
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise CacheError(
-            f"{path} can't be opened as an HDF5 file ({error}): make it anew"
-        ) from error
-    with file:
-        if file.attrs.get("format") != CACHE_FORMAT:
-            raise CacheError(
-                f"{path} is an HDF5 file but not a feature file: "
-                "give one that extract_features.py made"
-            )
-        _require_known(path, int(file.attrs["version"]))
-        try:
-            yield file
-        except _DAMAGED as error:
-            raise CacheError(f"{path} is damaged ({error}): make it anew") from error
-
-
-def _require_sound(path: Path) -> None:
-    """Keep altered files from HDF5, which may crash on them."""
-    if not path.is_file():
-        raise CacheError(
-            f"{path} does not exist: make it with `python extract_features.py IMAGES --out {path}`"
-        )
-    try:
-        version = sealed_version(path)
-        if version is None:
-            return
-        _require_known(path, version)
-        intact = is_intact(path)
-    except ValueError as error:
-        raise CacheError(
-            f"{path} can't be opened as an HDF5 file ({error}): make it anew"
-        ) from error
-    except OSError as error:
-        raise CacheError(f"{path} can't be read ({error.strerror}): mend that") from error
-    if not intact:
-        raise CacheError(
-            f"{path} was altered after it was written: put a copy in its place or make it anew; "
-            f"`python -m features verify {path}` says where it is damaged"
-        )
-
-
-def _require_known(path: Path, version: int) -> None:
-    if version not in _READABLE_VERSIONS:
-        newer = version > CACHE_VERSION
-        raise CacheError(
-            f"{path} has format version {version}, this program reads up to version "
-            f"{CACHE_VERSION}: " + ("update the program" if newer else "extract the features anew")
-        )
 
 
 def read_features(
@@ -280,12 +206,12 @@ def read_without_embeddings(file: h5py.File) -> Features:
     spec = ExtractorSpec.from_dict(json.loads(file.attrs["extractor"]))
     if file.attrs["fingerprint"] != spec.fingerprint:
         raise ValueError("its fingerprint is not that of the extractor it describes")
-    failures = [file["failures"][name].asstr()[:] for name in ("sha256", "path", "code", "reason")]
+    failures = [_texts(file["failures"][name]) for name in ("sha256", "path", "code", "reason")]
     return Features(
         spec=spec,
         embeddings=np.empty((0, spec.width), np.float32),
         items=Items(
-            **{name: file["items"][name].asstr()[:].astype(np.str_) for name in _TEXT_COLUMNS},
+            **{name: _texts(file["items"][name]).astype(np.str_) for name in _TEXT_COLUMNS},
             **{name: file["items"][name][:] for name in _NUMBER_COLUMNS},
         ),
         failures=tuple(Failure(*row) for row in zip(*failures, strict=True)),
@@ -295,6 +221,7 @@ def read_without_embeddings(file: h5py.File) -> Features:
         created=str(file.attrs["created"]),
         software=json.loads(file.attrs["software"]),
         plan=json.loads(file.attrs.get("plan", "{}")),
+        reader=int(file.attrs.get("reader", 1)),
     )
 
 
@@ -356,23 +283,33 @@ def _write_attributes(file: h5py.File, features: Features) -> None:
             "created": created,
             "software": json.dumps(features.software or software_versions()),
             "synthetic": features.synthetic,
-            "images": features.images,
-            "weights_path": features.weights_path,
             "plan": json.dumps(features.plan),
+            "reader": features.reader,
         }
     )
+    for name in ("images", "weights_path"):
+        file.attrs.create(name, as_bytes(getattr(features, name)), dtype=_TEXT)
 
 
 def _write_items(file: h5py.File, features: Features) -> None:
     items = file.create_group("items")
     for name in _TEXT_COLUMNS:
-        items.create_dataset(name, data=getattr(features.items, name).astype(object), dtype=_TEXT)
+        _write_texts(items, name, getattr(features.items, name).tolist())
     for name, dtype in _NUMBER_COLUMNS.items():
         items.create_dataset(name, data=getattr(features.items, name), dtype=dtype)
     failures = file.create_group("failures")
     for name in ("sha256", "path", "code", "reason"):
-        column = [getattr(failure, name) for failure in features.failures]
-        failures.create_dataset(name, data=np.array(column, dtype=object), dtype=_TEXT)
+        _write_texts(failures, name, [getattr(failure, name) for failure in features.failures])
+
+
+def _write_texts(group: h5py.Group, name: str, texts: Sequence[str]) -> None:
+    # A file name may hold bytes that are no UTF-8; they are stored as they are.
+    column = np.array([as_bytes(text) for text in texts], dtype=object)
+    group.create_dataset(name, data=column, dtype=_TEXT)
+
+
+def _texts(stored: h5py.Dataset) -> Any:
+    return stored.asstr(errors=NAME_ERRORS)[:]
 
 
 def _while_sound(blocks: Iterable[Embeddings], guarded: GuardedFile) -> Iterator[Embeddings]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import importlib
 import json
 import zipfile
@@ -18,13 +17,13 @@ from features.cache.contents import (
     Embeddings,
     Features,
     Items,
-    open_features,
     read_without_embeddings,
 )
 from features.cache.rows import rows_of
-from features.cache.safe_files import publish
+from features.cache.safe_files import open_features, publish
 from features.cache.writer import explained
 from features.errors import CacheError
+from features.presenting import as_bytes, csv_text, shown
 
 __all__ = ["SUFFIXES", "export_features"]
 
@@ -46,6 +45,11 @@ class _Table:
     def marks(self) -> str:
         return " ".join(self.features.marks)
 
+    @property
+    def not_utf8(self) -> bool:
+        """Whether a file name holds bytes that are no UTF-8."""
+        return any(not _is_utf8(path) for path in self.items.path.tolist())
+
     def pieces(self) -> Iterator[tuple[Items, Embeddings]]:
         for start in range(0, len(self.items), _ROWS):
             piece = self.items.take(np.arange(start, min(start + _ROWS, len(self.items))))
@@ -62,9 +66,11 @@ def export_features(path: str | Path, out: str | Path) -> int:
         ``marks``.
     ``.parquet``
         A column ``embedding`` (a list of d numbers) and the others; the schema's metadata hold
-        ``fingerprint``, ``extractor`` and ``marks``.
+        ``fingerprint``, ``extractor`` and ``marks``. Where a file name is no UTF-8, `path` has
+        escapes for its other bytes, and a further column ``path_bytes`` has the name as it is.
     ``.csv``
         The columns, ``marks``, and ``e0`` to ``e(d-1)``; the numbers are read back exactly.
+        The bytes of file names are written as they are.
 
     Parameters
     ----------
@@ -124,16 +130,15 @@ def _write_npz(table: _Table, aside: Path) -> None:
 
 
 def _write_csv(table: _Table, aside: Path) -> None:
-    with aside.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
+    with aside.open("wb") as file:
         numbers = (f"e{number}" for number in range(table.features.spec.width))
-        writer.writerow([*_COLUMNS, "marks", *numbers])
+        file.write(as_bytes(csv_text([[*_COLUMNS, "marks", *numbers]])))
         for items, embeddings in table.pieces():
             columns = [getattr(items, name).tolist() for name in _COLUMNS]
             # The shortest text that is read back as the same float32.
             texts = embeddings.astype(str).tolist()
             for about, text in zip(zip(*columns, strict=True), texts, strict=True):
-                writer.writerow([*about, table.marks, *text])
+                file.write(as_bytes(csv_text([[*about, table.marks, *text]])))
 
 
 def _write_parquet(table: _Table, aside: Path) -> None:
@@ -156,12 +161,33 @@ def _write_parquet(table: _Table, aside: Path) -> None:
             "marks": table.marks,
         },
     )
+    if unprintable := table.not_utf8:
+        schema = schema.append(arrow.field("path_bytes", arrow.binary()))
     with aside.open("wb") as sink, parquet.ParquetWriter(sink, schema) as writer:
         for items, embeddings in table.pieces():
             flat = arrow.array(embeddings.reshape(-1), arrow.float32())
-            values = [arrow.array(getattr(items, name).tolist(), kind) for name, kind in columns]
+            values = [arrow.array(_texts(items, name), kind) for name, kind in columns]
             values.append(arrow.FixedSizeListArray.from_arrays(flat, spec.width))
+            if unprintable:
+                names = [as_bytes(path) for path in items.path.tolist()]
+                values.append(arrow.array(names, arrow.binary()))
             writer.write_table(arrow.Table.from_arrays(values, schema=schema))
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _texts(items: Items, name: str) -> list[Any]:
+    values: list[Any] = getattr(items, name).tolist()
+    # Parquet's text is UTF-8 and nothing else; the very bytes are in the column beside it.
+    return [
+        shown(each) if isinstance(each, str) and not _is_utf8(each) else each for each in values
+    ]
 
 
 _WRITERS: Final[dict[str, Callable[[_Table, Path], None]]] = {

@@ -15,10 +15,10 @@ from features.cache.contents import (
     Failure,
     Features,
     Items,
-    open_features,
     read_without_embeddings,
     write_features,
 )
+from features.cache.safe_files import open_features
 from features.cache.writer import explained, gathered
 from features.errors import CacheError
 
@@ -160,6 +160,7 @@ def merge_features(files: Sequence[str | Path], out: str | Path) -> Merged:
                 for failure in sorted(union.failures.values(), key=lambda each: each.path)
                 if failure.sha256 not in union.places and failure.path not in paths
             ),
+            reader=min(other.reader for _, other, _ in described),
             synthetic=any(other.synthetic for _, other, _ in described),
             images=folder,
             weights_path=next((o.weights_path for _, o, _ in described if o.weights_path), ""),

@@ -211,7 +211,7 @@ def require_finite(rows: Rows, paths: npt.NDArray[np.str_]) -> None:
     if count := int(bad.sum()):
         raise CacheError(
             f"the embeddings of {count} image{'s' * (count != 1)} are not finite (such as "
-            f"{paths[bad][0]}): extract them anew"
+            f"{paths[bad][0]}): extract them again"
         )
 
 

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, also on a full disk and after a power cut."""
+"""Files that are there whole or not at all, and that HDF5 is only given if they are sound."""
 
 from __future__ import annotations
 
@@ -10,9 +10,26 @@ from types import TracebackType
 
 import h5py
 
-from features.cache.seal import SEAL_SIZE
+from features.cache.seal import SEAL_SIZE, is_intact, sealed_version
+from features.errors import CacheError
 
-__all__ = ["GuardedFile", "flush_folder", "new_hdf5", "publish"]
+__all__ = [
+    "CACHE_FORMAT",
+    "CACHE_VERSION",
+    "GuardedFile",
+    "flush_folder",
+    "new_hdf5",
+    "open_features",
+    "publish",
+    "require_feature_file",
+]
+
+CACHE_FORMAT = "lesion-features"
+CACHE_VERSION = 2
+# Version 1 had neither seal nor checksums; it is read, and written anew as version 2.
+_READABLE_VERSIONS = (1, CACHE_VERSION)
+# What reading a damaged file that no seal protects may raise.
+_DAMAGED = (LookupError, ValueError, TypeError, AttributeError, OSError, RuntimeError)
 
 
 def publish(aside: Path, target: Path) -> None:
@@ -142,3 +159,98 @@ def new_hdf5(path: Path) -> Iterator[tuple[h5py.File, GuardedFile]]:
                 yield file, guarded
         finally:
             guarded.require_sound()
+
+
+@contextlib.contextmanager
+def open_features(path: Path) -> Iterator[h5py.File]:
+    """Open a feature file for reading, or say why it can't be.
+
+    Raises
+    ------
+    CacheError
+        If the file is missing, altered, not HDF5, of another format, or of a newer version.
+    """
+    _require_sound(path)
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise CacheError(
+            f"{path} can't be opened as an HDF5 file ({error}): create it again"
+        ) from error
+    with file:
+        if file.attrs.get("format") != CACHE_FORMAT:
+            raise CacheError(
+                f"{path} is an HDF5 file but not a feature file: "
+                "give one that extract_features.py made"
+            )
+        _require_known(path, int(file.attrs["version"]))
+        try:
+            yield file
+        except _DAMAGED as error:
+            raise CacheError(f"{path} is damaged ({error}): create it again") from error
+
+
+def require_feature_file(path: Path) -> None:
+    """Refuse a file of another kind, without reading more than its start.
+
+    Raises
+    ------
+    CacheError
+    """
+    try:
+        sealed = sealed_version(path) is not None
+    except OSError as error:
+        raise CacheError(f"{path} can't be read ({error.strerror}): fix that") from error
+    except ValueError as error:
+        raise CacheError(
+            f"{path} exists and is no feature file ({error}), and is not written over: "
+            "choose another name"
+        ) from error
+    if not sealed:
+        # Files of the first version have no seal.
+        with open_features(path):
+            pass
+
+
+def _require_sound(path: Path) -> None:
+    """Keep altered files from HDF5, which may crash on them."""
+    if path.is_dir():
+        if (path / "bundle.json").is_file():
+            raise CacheError(
+                f"{path} is a bundle, and here a feature file is expected: "
+                "give the file that extract_features.py made"
+            )
+        raise CacheError(
+            f"{path} is a folder, and here a feature file is expected: embed the images in it "
+            f"with `python extract_features.py {path} --out features.h5`, and give features.h5"
+        )
+    if not path.is_file():
+        raise CacheError(
+            f"{path} does not exist: make it with `python extract_features.py IMAGES --out {path}`"
+        )
+    try:
+        version = sealed_version(path)
+        if version is None:
+            return
+        _require_known(path, version)
+        intact = is_intact(path)
+    except ValueError as error:
+        raise CacheError(
+            f"{path} can't be opened as an HDF5 file ({error}): create it again"
+        ) from error
+    except OSError as error:
+        raise CacheError(f"{path} can't be read ({error.strerror}): fix that") from error
+    if not intact:
+        raise CacheError(
+            f"{path} was altered after it was written: put a copy in its place or create it again; "
+            f"`python -m features verify {path}` shows where it is damaged"
+        )
+
+
+def _require_known(path: Path, version: int) -> None:
+    if version not in _READABLE_VERSIONS:
+        newer = version > CACHE_VERSION
+        raise CacheError(
+            f"{path} has format version {version}, this program reads up to version "
+            f"{CACHE_VERSION}: " + ("update the program" if newer else "extract the features again")
+        )

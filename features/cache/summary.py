@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from features.cache.contents import open_features, read_without_embeddings
+from features.cache.contents import read_without_embeddings
+from features.cache.safe_files import open_features
 from features.datasets.plan import lines
-from features.presenting import MARKS
+from features.presenting import MARKS, shown
 
 __all__ = ["as_text", "summarise"]
 
@@ -79,7 +80,7 @@ def _extent(width: Any, height: Any) -> dict[str, list[int]]:
 
 def as_text(summary: dict[str, Any]) -> str:
     """Say it in lines."""
-    return "\n".join(f"{name:<12} {value}".rstrip() for name, value in _lines(summary))
+    return "\n".join(shown(f"{name:<12} {value}".rstrip()) for name, value in _lines(summary))
 
 
 def _lines(summary: dict[str, Any]) -> Iterator[tuple[str, str]]:
@@ -113,7 +114,7 @@ def _lines(summary: dict[str, Any]) -> Iterator[tuple[str, str]]:
     reasons = ", ".join(f"{count:,} {code}" for code, count in failed.items())
     yield "failures", f"{sum(failed.values()):,}" + (f" ({reasons})" if reasons else "")
     if summary["unfinished"]:
-        yield "unfinished", "a run was interrupted: the same command again goes on from there"
+        yield "unfinished", "a run was interrupted: rerun the same command to resume"
     yield "created", summary["created"]
     versions = (f"{name} {version}" for name, version in summary["software"].items())
     yield "software", ", ".join(versions)

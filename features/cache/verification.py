@@ -12,7 +12,7 @@ from typing import Final
 import h5py
 
 from features.cache.checksums import altered_parts
-from features.cache.contents import CACHE_VERSION, open_features
+from features.cache.safe_files import CACHE_VERSION, open_features
 from features.cache.seal import is_intact, sealed_version
 from features.errors import CacheError
 
@@ -73,7 +73,7 @@ def verify(path: str | Path, *, locate: bool = True) -> Verification:
             CACHE_VERSION, checked=True, whole=False, altered=_altered(file) if locate else ()
         )
     except OSError as error:
-        raise CacheError(f"{file} can't be read ({error.strerror}): mend that") from error
+        raise CacheError(f"{file} can't be read ({error.strerror}): fix that") from error
     if version is None:
         with open_features(file) as opened:
             return Verification(int(opened.attrs["version"]), checked=False, whole=False)

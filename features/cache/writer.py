@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import io
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,24 +23,37 @@ import numpy.typing as npt
 
 from features.cache.checksums import CHUNK_ROWS
 from features.cache.contents import (
-    CACHE_VERSION,
     Embeddings,
     Failure,
     Features,
     Items,
-    open_features,
     read_without_embeddings,
     write_features,
 )
 from features.cache.rows import rows_of
-from features.cache.safe_files import flush_folder, publish
+from features.cache.safe_files import (
+    CACHE_VERSION,
+    flush_folder,
+    open_features,
+    publish,
+    require_feature_file,
+)
 from features.cache.seal import SEAL_SIZE, is_intact, seal_bytes
 from features.embedding.specification import ExtractorSpec
 from features.errors import CacheError
+from features.images.decoding import READER_VERSION
 
-__all__ = ["FeatureWriter", "Size", "explained", "gathered", "require_writable"]
+__all__ = ["FeatureWriter", "Size", "explained", "gathered", "require_place", "require_writable"]
 
 _OPEN_FILES: Final = 50
+_OTHER_ENDINGS: Final = frozenset(
+    f".{ending}"
+    for ending in (
+        *("csv", "tsv", "txt", "json", "jsonl", "npz", "npy", "parquet", "feather", "xlsx", "xls"),
+        *("ods", "db", "sqlite", "pkl", "pickle", "joblib", "mat", "html", "md", "pdf"),
+        *("zip", "tar", "gz", "tgz", "jpg", "jpeg", "png"),
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -84,6 +96,7 @@ class FeatureWriter:
         self._lock = filelock.FileLock(path.with_name(f".{path.name}.lock"), timeout=0)
         self._where: dict[str, tuple[Path, int]] = {}
         self._sizes: dict[str, Size] = {}
+        self._old: set[str] = set()
 
     def __enter__(self) -> FeatureWriter:
         try:
@@ -123,9 +136,19 @@ class FeatureWriter:
         return set(self._where)
 
     def known_failures(self) -> tuple[Failure, ...]:
-        """Name the images that were found unreadable before, by what they contain."""
-        failures = self._previous.failures if self._previous else ()
-        return tuple(failure for failure in failures if failure.sha256)
+        """Name the images that were found unreadable before and still are, by what they contain."""
+        if self._previous is None or self._previous.reader < READER_VERSION:
+            return ()
+        # What isn't supported may be after something was installed.
+        return tuple(
+            failure
+            for failure in self._previous.failures
+            if failure.sha256 and failure.code != "unsupported"
+        )
+
+    def read_by_an_earlier_version(self, sha256: str) -> bool:
+        """Tell whether an image is embedded as an earlier version of the program read it."""
+        return sha256 in self._old
 
     def size(self, sha256: str) -> Size:
         """Tell the size of an embedded image."""
@@ -150,6 +173,7 @@ class FeatureWriter:
             aside.write_bytes(self._block(hashes, sizes, embeddings))
             publish(aside, self._blocks / name)
         self._add(self._blocks / name, hashes, sizes)
+        self._old.difference_update(hashes)
 
     def _block(
         self, hashes: Sequence[str], sizes: Sequence[Size], embeddings: npt.NDArray[np.float32]
@@ -158,6 +182,7 @@ class FeatureWriter:
         content = io.BytesIO()
         with h5py.File(content, "w", userblock_size=SEAL_SIZE) as file:
             file.attrs["fingerprint"] = self.spec.fingerprint
+            file.attrs["reader"] = READER_VERSION
             file["embeddings"] = embeddings
             file["sha256"] = [sha256.encode() for sha256 in hashes]
             file["size"] = np.array([(size.width, size.height) for size in sizes], np.int32)
@@ -204,6 +229,8 @@ class FeatureWriter:
                 "leave --dtype out, or write to another file"
             )
         items = self._previous.items
+        if self._previous.reader < READER_VERSION:
+            self._old.update(items.sha256.tolist())
         for sha256, row, width, height in zip(
             items.sha256.tolist(), items.row.tolist(), items.width, items.height, strict=True
         ):
@@ -223,11 +250,14 @@ class FeatureWriter:
                         )
                     hashes = [sha256.decode() for sha256 in file["sha256"][:]]
                     sizes = [Size(int(w), int(h)) for w, h in file["size"][:]]
+                    old = file.attrs.get("reader", 1) < READER_VERSION
             except (OSError, KeyError) as error:
                 raise CacheError(
                     f"{path} is damaged ({error}): delete it, its images are embedded again"
                 ) from error
             self._add(path, hashes, sizes)
+            if old:
+                self._old.update(hashes)
 
     def _block_files(self) -> list[Path]:
         return sorted(self._blocks.glob("*.h5"))
@@ -261,7 +291,7 @@ def explained(path: Path, *, kept: bool = True) -> Iterator[None]:
         raise CacheError(
             f"{path} can't be written ({reason}): "
             f"{'what was embedded before is kept; ' if kept else ''}"
-            f"{'free some space' if full else 'mend that'} and run the same command again"
+            f"{'free some space' if full else 'fix that'} and run the same command again"
         ) from error
 
 
@@ -297,8 +327,8 @@ def gathered(places: Sequence[tuple[Path, int]], dim: int) -> Iterator[Embedding
 
 def _same(old: Features, new: Features) -> bool:
     return (
-        (old.failures, old.synthetic, old.images, old.weights_path, old.plan)
-        == (new.failures, new.synthetic, new.images, new.weights_path, new.plan)
+        (old.failures, old.synthetic, old.images, old.weights_path, old.plan, old.reader)
+        == (new.failures, new.synthetic, new.images, new.weights_path, new.plan, new.reader)
     ) and all(
         np.array_equal(getattr(old.items, name), getattr(new.items, name))
         for name in Items.__dataclass_fields__
@@ -308,14 +338,49 @@ def _same(old: Features, new: Features) -> bool:
 def require_writable(path: Path) -> None:
     """Fail early if a feature file could not be written there.
 
+    Parameters
+    ----------
+    path : Path
+        May exist; then it must be a feature file.
+
+    Raises
+    ------
+    CacheError
+        If the folder does not exist or can't be written, the path is a folder, its ending is that
+        of another format, or it is a file of another kind.
+    """
+    if path.suffix.lower() in _OTHER_ENDINGS:
+        raise CacheError(
+            f"{path} would be an HDF5 file, whatever its ending says: give a name that ends in .h5 "
+            "with --out, and turn it to .csv, .npz or .parquet by `python -m features export`"
+        )
+    require_place(path)
+    if path.exists():
+        require_feature_file(path)
+
+
+def require_place(path: Path) -> None:
+    """Fail early if a file could not be written there.
+
     Raises
     ------
     CacheError
         If the folder does not exist or can't be written, or the path is a folder.
     """
     if path.is_dir():
-        raise CacheError(f"{path} is a folder: give the name of a file with --out")
+        raise CacheError(f"{path} is a folder: give the name of a file")
     if not path.parent.is_dir():
-        raise CacheError(f"there is no folder {path.parent}: make it, or choose another --out")
-    if not os.access(path.parent, os.W_OK):
-        raise CacheError(f"{path.parent} can't be written to: choose another place with --out")
+        raise CacheError(
+            f"{path} can't be written, since there is no folder {path.parent}: "
+            "make it, or choose another place"
+        )
+    # Every file is first written beside its place, under a name that is a little longer.
+    aside = path.with_name(f".{path.name}.partial")
+    try:
+        with aside.open("ab"):
+            pass
+        aside.unlink()
+    except OSError as error:
+        raise CacheError(
+            f"{path} can't be written ({error.strerror}): choose another place or name"
+        ) from error

@@ -13,11 +13,11 @@ from typing import Final
 from features.datasets.joining import Files, examples, split_word
 from features.datasets.labelling import Labelling, TableReport, label_by_tables
 from features.datasets.reading.folder_names import ROLES, Places, read_places
-from features.datasets.reading.walking import LeftOut, walk
+from features.datasets.reading.patients import patient_groups
+from features.datasets.reading.walking import LeftOut, own_name, walk_all
 from features.datasets.tables import LabelTable
 from features.datasets.vocabulary import canonical_class, is_known_class
 from features.errors import DatasetError
-from features.images.decoding import IMAGE_SUFFIXES
 
 __all__ = ["SYNTHETIC_MARK", "Choices", "Dataset", "Item", "find_images"]
 
@@ -127,6 +127,7 @@ def find_images(
     Parameters
     ----------
     root : str, Path or sequence of them
+        Folders, or what `features.images.sources.files.open_source` opens.
         With several folders, each one's own name may tell its split or class, too.
     tables : sequence of LabelTable, optional
     choices : Choices, optional
@@ -146,11 +147,11 @@ def find_images(
     """
     roots = [Path(root)] if isinstance(root, (str, Path)) else [Path(one) for one in root]
     said = choices or Choices()
-    base, paths, above, left_out, others = _walked(roots)
+    base, paths, above, left_out, others = walk_all(roots)
     paths, above = _skipped(paths, above, said.roles, left_out)
     places = read_places(set(above), _roles(above, said.roles, roots), said.class_level)
-    if len(roots) == 1:
-        _take_own_name(roots[0], places)
+    if len(roots) == 1 and base == roots[0]:
+        _takeown_name(roots[0], places)
     found = [places.of[parts] for parts in above]
     items = [
         Item(
@@ -197,6 +198,13 @@ def find_images(
         ]
         problems += drafted.problems
         notes += drafted.notes
+    patients = patient_groups(base, [item.path for item in items if not item.group], notes)
+    items = [
+        replace(item, group=patients[item.path], group_from="DICOM patient, hashed")
+        if item.path in patients
+        else item
+        for item in items
+    ]
     items = _together(_one_spelling(items, notes), notes)
     problems += _unsplit(items, places, notes)
     if problems and settled:
@@ -205,7 +213,7 @@ def find_images(
     notes += _left_out_notes(left_out)
     synthetic = any(
         (place / SYNTHETIC_MARK).is_file() for one in roots for place in (one, one.parent)
-    )
+    ) or any(left.path.rpartition("/")[2] == SYNTHETIC_MARK for left in left_out)
     items.sort(key=lambda item: item.path)
     return Dataset(
         base,
@@ -218,46 +226,6 @@ def find_images(
         dict(places.roles),
         tuple(dict.fromkeys(problems)),
     )
-
-
-def _walked(
-    roots: Sequence[Path],
-) -> tuple[Path, list[str], list[tuple[str, ...]], list[LeftOut], int]:
-    """List images, the folders above each that may say something, and what else there is."""
-    for folder in roots:
-        if not folder.is_dir():
-            raise DatasetError(
-                f"there is no folder {folder}: give the folder that holds the images"
-            )
-    real = [os.path.abspath(folder) for folder in roots]
-    base = roots[0] if len(roots) == 1 else Path(os.path.commonpath(real))
-    seen: set[str] = set()
-    paths: list[str] = []
-    above: list[tuple[str, ...]] = []
-    left_out: list[LeftOut] = []
-    others = 0
-    parts: dict[str, tuple[str, ...]] = {}
-    for folder, place in zip(roots, real, strict=True):
-        found = walk(folder, seen)
-        start = "" if len(roots) == 1 else f"{os.path.relpath(place, base)}/".replace(os.sep, "/")
-        start = "" if start == "./" else start
-        own = () if len(roots) == 1 else (os.path.basename(place),)
-        parts.clear()
-        for path in found.images:
-            paths.append(start + path)
-            where = path.rpartition("/")[0]
-            if where not in parts:
-                parts[where] = (*own, *(where.split("/") if where else ()))
-            above.append(parts[where])
-        left_out += [LeftOut(start + left.path, left.reason) for left in found.left_out]
-        others += found.others
-    if not paths:
-        known = " ".join(sorted(IMAGE_SUFFIXES))
-        raise DatasetError(
-            f"no images found below {' and '.join(map(str, roots))} ({others} other files): "
-            f"expected files that end in {known}"
-        )
-    return base, paths, above, left_out, others
 
 
 def _skipped(
@@ -306,7 +274,7 @@ def _roles(
     if len(roots) > 1:
         # Of several folders, each one's name counts only if it is a split's or a class's.
         for root in roots:
-            name = os.path.basename(os.path.abspath(root))
+            name = own_name(root)
             spoken = split_word(name) or is_known_class(name)
             if not spoken:
                 found[name] = "none"
@@ -317,9 +285,9 @@ def _roles(
     return found
 
 
-def _take_own_name(root: Path, places: Places) -> None:
+def _takeown_name(root: Path, places: Places) -> None:
     """Take the split that the only folder is called by, where nothing below names one."""
-    name = os.path.basename(os.path.abspath(root))
+    name = own_name(root)
     own = read_places([(name,)]).of[name,]
     if not own.split or own.label or any(place.split for place in places.of.values()):
         return

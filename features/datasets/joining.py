@@ -20,6 +20,7 @@ from features.datasets.vocabulary import (
     is_known_class,
 )
 from features.errors import DatasetError
+from features.presenting import readable
 
 __all__ = ["Files", "Join", "examples", "id_column_of", "split_word"]
 
@@ -65,7 +66,7 @@ class _Name:
 
 
 def _name(text: str, *, foreign: bool) -> _Name:
-    spelt = text if text.isascii() else unicodedata.normalize("NFC", text)
+    spelt = text if text.isascii() else unicodedata.normalize("NFC", readable(text))
     if foreign:
         spelt = _URL.sub("", spelt.strip()).replace("\\", "/")
     parts = [part for part in spelt.split("/") if part not in ("", ".", "..")] or [""]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -13,8 +11,9 @@ from typing import Any, Final
 
 from features.datasets.folders import Dataset
 from features.datasets.labelling import TableReport
+from features.presenting import csv_text
 
-__all__ = ["as_csv", "as_json", "lines", "shown", "summarise"]
+__all__ = ["as_csv", "as_json", "lines", "summarise"]
 
 _SHOWN: Final = 12
 _KEPT: Final = 200
@@ -123,19 +122,9 @@ def as_json(dataset: Dataset) -> str:
 
 def as_csv(dataset: Dataset) -> str:
     """Write one line for each file: what is known of it and from where, or why it is left out."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow((*_FIELDS, "left_out"))
-    for item in dataset.items:
-        writer.writerow((*(getattr(item, name) for name in _FIELDS), ""))
-    for left in dataset.left_out:
-        writer.writerow((left.path, *[""] * (len(_FIELDS) - 1), left.reason))
-    return text.getvalue()
-
-
-def shown(text: str) -> str:
-    """Give text that any terminal can print, also if it holds a name that is not UTF-8."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    read = ((*(getattr(item, name) for name in _FIELDS), "") for item in dataset.items)
+    left = ((each.path, *[""] * (len(_FIELDS) - 1), each.reason) for each in dataset.left_out)
+    return csv_text([(*_FIELDS, "left_out"), *read, *left])
 
 
 def _across_splits(dataset: Dataset) -> int:

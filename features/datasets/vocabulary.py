@@ -137,6 +137,11 @@ _MALIGNANT: Final = frozenset(
     {"malignant", "melanoma", *_KINDS["melanoma"], "basal cell carcinoma"}
     | {"squamous cell carcinoma", "target", "positive"}
 )
+# Columns of 0 and 1 that tell harmful from harmless, as all collections use them.
+_OPPOSITES: Final = {
+    **dict.fromkeys(("not target", "not malignant", "not positive"), "benign"),
+    **dict.fromkeys(("not benign", "not negative"), "malignant"),
+}
 _BENIGN: Final = frozenset(
     {"benign", "nevus", *_KINDS["nevus"], "benign keratosis", *_KINDS["benign keratosis"]}
     | {
@@ -324,8 +329,12 @@ def contradict(one: str, other: str, compared: Collection[str] = ()) -> bool:
     --------
     >>> contradict("NotMelanoma", "mel"), contradict("NotMelanoma", "nevus")
     (True, False)
+    >>> contradict("not target", "melanoma"), contradict("not malignant", "nevus")
+    (True, False)
     """
-    first, second = canonical_class(one), canonical_class(other)
+    first, second = (
+        _OPPOSITES.get(name, name) for name in (canonical_class(one), canonical_class(other))
+    )
     if first == second:
         return False
     for a, b in ((first, second), (second, first)):

@@ -2,6 +2,6 @@
 
 extractor: Extractor, Look, converted_extractor, converted_files, load_extractor, rebuild_extractor
 recipes: choose_recipe
-specification: ExtractorSpec
+specification: ExtractorSpec, software_versions
 Within the room: views
 """

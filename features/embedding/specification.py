@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
+from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -16,7 +19,7 @@ from features.errors import CacheMismatch
 from features.images.colour import AS_IS
 from features.images.decoding import PIXELS_VERSION, Frame
 
-__all__ = ["ExtractorSpec"]
+__all__ = ["ExtractorSpec", "software_versions"]
 
 
 @dataclass(frozen=True)
@@ -154,6 +157,16 @@ class ExtractorSpec:
 
     def __str__(self) -> str:
         return f"{self.network}/{self.weights} ({self.fingerprint[:8]})"
+
+
+def software_versions() -> dict[str, str]:
+    """Name the versions that a result depends on."""
+    names = ("numpy", "pillow", "h5py", "keras", "tensorflow", "scikit-learn", "xgboost")
+    found = {"python": platform.python_version()}
+    for name in ("lesion-classifier", *names):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 def _short(value: object) -> str:

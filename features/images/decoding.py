@@ -18,32 +18,37 @@ from PIL import ExifTags, Image, ImageCms, ImageFile, UnidentifiedImageError
 
 from features.errors import UnreadableImage
 from features.images.colour import AS_IS, correct, light
+from features.images.depth import in_eight_bits, stored_as
+from features.images.dicom import is_dicom, load_dicom
+from features.images.formats import is_heif, named, raw_camera, require_heif
 from features.images.lesion import SIDE, WHOLE, Box, locate
+from features.images.sources.files import read_file
 from features.images.strict import is_jpeg, is_png, load_jpeg, require_sound_png
 
 __all__ = [
     "IMAGE_SUFFIXES",
-    "MAX_BYTES",
     "MAX_PIXELS",
     "PIXELS_VERSION",
+    "READER_VERSION",
     "Decoded",
     "Frame",
     "Pixels",
     "decode",
     "load_pixels",
-    "read_file",
 ]
 
-# Part of every fingerprint: raise it whenever any image may give other pixels than before.
+# Part of every fingerprint: raise it whenever an image that was read right gives other pixels.
 PIXELS_VERSION: Final = 1
+# Raised when images are read that were refused before, or read right that came out wrong before;
+# feature files made with an earlier one have those images embedded anew, and no others.
+READER_VERSION: Final = 2
 MAX_PIXELS: Final = 89_000_000
-MAX_BYTES: Final = 1_000_000_000
 
 IMAGE_SUFFIXES: Final = frozenset(
     f".{ending}"
     for ending in (
         *("jpg", "jpeg", "jpe", "jfif", "png", "tif", "tiff", "bmp", "webp", "gif"),
-        *("ppm", "pgm", "avif", "jp2", "j2k", "heic", "heif", "dcm"),
+        *("ppm", "pgm", "avif", "jp2", "j2k", "heic", "heif", "hif", "dcm", "dicom"),
     )
 )
 _FORMATS: Final = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF", "PPM", "AVIF", "JPEG2000")
@@ -111,12 +116,15 @@ class Decoded:
         Of the original in pixels, upright.
     boxes : tuple of Box
         Where in the image each frame lies.
+    notes : tuple of str
+        What a person should know of how it was read.
     """
 
     frames: tuple[Pixels, ...]
     width: int
     height: int
     boxes: tuple[Box, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def pixels(self) -> Pixels:
@@ -187,13 +195,14 @@ def decode(
     if not data:
         raise UnreadableImage("empty", "the file is empty: copy or export it again")
     try:
-        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+        with _opened(data, max_pixels) as image:
             width, height = image.size
             _require_size(width, height, max_pixels)
             # Below twice the target the JPEG decoder's own scaling would be seen in the result.
             least = 2 * max(_least(frame) for frame in wanted)
-            image.draft(None, (least, least))
-            loaded = _loaded(data, image)
+            if isinstance(image, ImageFile.ImageFile):
+                image.draft(None, (least, least))
+            loaded, notes = _loaded(data, image)
             # Asked for only now: Pillow would pass over damage that it meets on the way to EXIF.
             orientation = _orientation(image)
             turn = _TURNS.get(orientation)
@@ -207,27 +216,22 @@ def decode(
         raise _damaged(error) from error
     if orientation >= 5 and turn is not None:
         width, height = height, width
-    return Decoded(pixels, width, height, boxes)
+    return Decoded(pixels, width, height, boxes, notes)
 
 
-def read_file(path: Path) -> bytes:
-    """Read an image file's bytes.
-
-    Raises
-    ------
-    UnreadableImage
-        If there is no such file, it is no ordinary one, or it is too large for any image.
-    """
-    try:
-        # Reading a pipe would wait for ever.
-        if path.exists() and not path.is_file():
-            raise UnreadableImage("unreadable", "it is not an ordinary file: leave it out")
-        if path.stat().st_size > MAX_BYTES:
-            limit = f"{MAX_BYTES // 10**6} MB"
-            raise UnreadableImage("too_large", f"the file is larger than the {limit} allowed")
-        return path.read_bytes()
-    except OSError as error:
-        raise UnreadableImage("unreadable", f"the file can't be read ({error.strerror})") from error
+def _opened(data: bytes, max_pixels: int) -> Image.Image:
+    if is_dicom(data):
+        return load_dicom(data, max_pixels)
+    formats: tuple[str, ...] = _FORMATS
+    if is_heif(data):
+        require_heif()
+        formats = ("HEIF",)
+    elif (what := raw_camera(data)) is not None:
+        # Else the small preview in it would be taken for the picture.
+        raise UnreadableImage(
+            "unsupported", f"the file is {what}, which isn't supported: export it as JPEG or PNG"
+        )
+    return Image.open(io.BytesIO(data), formats=formats)
 
 
 def _require_size(width: int, height: int, most: int) -> None:
@@ -241,19 +245,12 @@ def _too_large(most: int, got: str = "the image has more pixels") -> UnreadableI
 
 
 def _unidentified(data: bytes) -> UnreadableImage:
-    known = {
-        "DICOM": data[128:132] == b"DICM",
-        "HEIF": data[4:8] == b"ftyp"
-        and data[8:12] in {b"heic", b"heix", b"mif1", b"msf1", b"hevc"},
-        "PDF": data.startswith(b"%PDF"),
-        "SVG": b"<svg" in data[:1000],
-    }
-    for name, found in known.items():
-        if found:
-            return UnreadableImage(
-                "unsupported",
-                f"the file is {name}, which isn't supported: export it as JPEG or PNG",
-            )
+    if (what := named(data)) is not None:
+        return UnreadableImage(
+            "unsupported", f"the file is {what}, which isn't supported: export it as JPEG or PNG"
+        )
+    if data.startswith(b"PK\x03\x04") or data[257:262] == b"ustar":
+        return UnreadableImage("not_an_image", "the file is an archive: unpack it")
     return UnreadableImage("not_an_image", "the file is not an image, or its header is damaged")
 
 
@@ -264,19 +261,24 @@ def _damaged(error: BaseException) -> UnreadableImage:
         return UnreadableImage(
             "truncated", "the image is truncated: its end is missing, copy it again"
         )
-    return UnreadableImage("unreadable", f"the image is damaged ({error or type(error).__name__})")
+    reason = " ".join(str(error).split())[:160] or type(error).__name__
+    return UnreadableImage("unreadable", f"the image is damaged ({reason})")
 
 
-def _loaded(data: bytes, image: ImageFile.ImageFile) -> Image.Image:
+def _loaded(data: bytes, image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
+    if not isinstance(image, ImageFile.ImageFile):
+        return image, ()
     if is_jpeg(image):
-        return load_jpeg(data, image)
+        return load_jpeg(data, image), ()
     if is_png(image):
         require_sound_png(data)
+    raw_mode = stored_as(image)
     image.load()
-    return image
+    eight = in_eight_bits(data, image, raw_mode)
+    return eight.image, (eight.note,) if eight.note else ()
 
 
-def _orientation(image: ImageFile.ImageFile) -> int:
+def _orientation(image: Image.Image) -> int:
     try:
         value = image.getexif().get(ExifTags.Base.Orientation, 1)
     except _DAMAGE:
@@ -326,8 +328,6 @@ def _to_square(
     image: Image.Image, size: int, box: tuple[float, float, float, float] | None = None
 ) -> Image.Image:
     profile = image.info.get("icc_profile")
-    if image.mode in {"I", "F"} or image.mode.startswith("I;"):
-        image = _to_eight_bits(image)
     if image.has_transparency_data:
         over = image.convert("RGBA")
         image = Image.new("RGBA", over.size, "white")
@@ -339,17 +339,6 @@ def _to_square(
     if profile:
         image = _to_srgb(image, profile)
     return image.convert("RGB")
-
-
-def _to_eight_bits(image: Image.Image) -> Image.Image:
-    if image.mode == "F":
-        raise UnreadableImage(
-            "unsupported", "the pixels are floating-point numbers: export it as 8-bit JPEG or PNG"
-        )
-    levels = np.asarray(image).astype(np.int64)
-    if levels.max(initial=0) > 255:
-        levels = (np.clip(levels, 0, 65535) + 128) // 257
-    return Image.fromarray(levels.clip(0, 255).astype(np.uint8))
 
 
 def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from PIL import Image
 from scipy import ndimage
 
-__all__ = ["Fault", "Hint", "Quality", "check_quality"]
+__all__ = ["Fault", "Hint", "Quality", "check_quality", "is_nearly_black"]
 
 _SIDE: Final = 128
 # Corners are dark in many microscopes: light and sharpness are judged in the middle.
@@ -24,6 +24,7 @@ Hint = Literal["patch", "hair"]
 # No threshold alarms on more than 1 % of 1,000 dermoscopic images (docs/evaluation.md).
 _ENLARGED: Final = 2.5
 _DARK: Final = 60.0
+_BLACK: Final = 20.0
 _SATURATED: Final = 253
 _BURNT: Final = 0.6
 _FLAT: Final = 15.0
@@ -48,6 +49,8 @@ class Quality:
         Of the original in pixels.
     side : int
         Pixels of each side that the network sees; 0 if it sees no whole image.
+    decoding : tuple of str
+        What had to be assumed to read the file, as of `features.images.decoding.Decoded`.
     """
 
     faults: tuple[Fault, ...] = ()
@@ -55,6 +58,7 @@ class Quality:
     width: int = 0
     height: int = 0
     side: int = 0
+    decoding: tuple[str, ...] = ()
 
 
 def check_quality(pixels: npt.NDArray[np.uint8], width: int, height: int) -> Quality:
@@ -109,6 +113,11 @@ def check_quality(pixels: npt.NDArray[np.uint8], width: int, height: int) -> Qua
         faults.append("blurred")
     hints = _hints(planes, brightest, luma) if side == _SIDE else ()
     return Quality(tuple(faults), hints, width, height, len(pixels))
+
+
+def is_nearly_black(pixels: npt.NDArray[np.uint8]) -> bool:
+    """Tell whether hardly anything can be seen, whatever the picture is of."""
+    return bool(pixels[::4, ::4].mean() < _BLACK)
 
 
 def _is_blurred(luma: Floats) -> bool:

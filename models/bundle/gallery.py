@@ -18,6 +18,7 @@ import numpy.typing as npt
 from features.cache.contents import Features, Items
 from features.cache.safe_files import new_hdf5
 from features.errors import LesionError, UnreadableImage
+from features.images.sources.files import read_file
 from features.images.thumbnails import thumbnail
 from models.bundle.familiarity import FALSE_ALARMS, Space, kth_distance, learn_limit, learn_space
 from models.results_cache import Kept, content_hash
@@ -217,11 +218,11 @@ def _thumbnails(folder: Path, items: Items) -> list[bytes]:
         if not path:
             return b""
         try:
-            data = (folder / path).read_bytes()
+            data = read_file(folder / path)
             if hashlib.sha256(data).hexdigest() != items.sha256[at]:
                 return b""
             return thumbnail(data, _SIDE, quality=_QUALITY).content
-        except (OSError, UnreadableImage):
+        except UnreadableImage:
             # A similar case without a picture is still one.
             return b""
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from features.embedding.specification import ExtractorSpec
 from features.errors import LesionError
-from features.presenting import MARKS
+from features.presenting import MARKS, json_text
 from models.heads.files import HEAD_FILES
 
 __all__ = [
@@ -180,10 +180,17 @@ def head_files(values: Mapping[str, Any]) -> set[str]:
 
 
 def _as_bytes(values: Mapping[str, Any]) -> bytes:
-    return (json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    return (json_text(values, indent=1) + "\n").encode()
 
 
 def _read_fields(folder: Path) -> dict[str, Any]:
+    if folder.is_file():
+        made = "" if folder.suffix.lower() in {".h5", ".hdf5"} else "from a feature file "
+        raise BundleRefused(
+            f"{folder} is a file, and a bundle is a folder: make one {made}with "
+            f"`python fit_classifier.py {folder if not made else 'FEATURES'} --out bundle`, "
+            "and give that folder"
+        )
     if not folder.is_dir():
         raise BundleRefused(
             f"there is no bundle {folder}: "
@@ -203,7 +210,8 @@ def _read_fields(folder: Path) -> dict[str, Any]:
         newer = isinstance(version, int) and version > BUNDLE_VERSION
         raise BundleRefused(
             f"the bundle {folder} has format version {version!r}, this program reads version "
-            f"{BUNDLE_VERSION}: " + ("update the program" if newer else "fit the classifier anew")
+            f"{BUNDLE_VERSION}: "
+            + ("update the program" if newer else "train the classifier again")
         )
     missing = _NEW_FIELDS[version] | (_OPTIONAL - set(values))
     if odd := sorted(set(values) ^ (set(_FIELDS) - missing)):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
@@ -13,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from features.cache.contents import Features, software_versions
+from features.cache.contents import Features
 from features.embedding.extractor import converted_files
-from features.embedding.specification import ExtractorSpec
+from features.embedding.specification import ExtractorSpec, software_versions
 from features.networks.weights import file_sha256
+from features.presenting import as_bytes, json_text
 from models.bundle.classes import dump_heads
 from models.bundle.fusion import dump_fusion
 from models.bundle.gallery import GALLERY, write_gallery
@@ -106,7 +106,7 @@ def find_weights(features: Features, weights: str | Path | None = None) -> Path 
         raise BundleRefused(
             f"{path} ({found[:8]}…) is not the weights file that made these embeddings "
             f"({spec.weights_sha256[:8]}…): give that one with --weights PATH, "
-            "or extract the features anew"
+            "or extract the features again"
         )
     return path
 
@@ -193,7 +193,7 @@ def _write(
     figures = comparison.as_dict()
     (folder / "comparison.json").write_text(_json(figures), encoding="utf-8")
     for name, text in render(created, versions).items():
-        (folder / name).write_text(text, encoding="utf-8")
+        (folder / name).write_bytes(as_bytes(text))
     values = {
         "format": BUNDLE_FORMAT,
         "version": BUNDLE_VERSION,
@@ -240,7 +240,7 @@ def _copy_network(weights: Path, spec: ExtractorSpec, folder: Path) -> str:
 
 
 def _json(values: Any) -> str:
-    return json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return json_text(values, indent=1) + "\n"
 
 
 def _require_same_scores(folder: Path, comparison: Comparison, features: Features) -> None:

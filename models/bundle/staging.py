@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 from pathlib import Path
 
 from models.bundle.manifest import MANIFEST, BundleRefused, peek
@@ -23,10 +24,11 @@ def require_free(folder: str | Path, *, overwrite: bool = False) -> None:
     Raises
     ------
     BundleRefused
-        If there is anything in `folder`, unless that is a bundle, nothing else, and may be
-        replaced.
+        If it could not be written, or there is anything in `folder`, unless that is a bundle,
+        nothing else, and may be replaced.
     """
     folder = Path(folder)
+    _require_writable(folder)
     if not folder.exists() and not folder.is_symlink():
         return
     if not folder.is_dir():
@@ -51,6 +53,20 @@ def require_free(folder: str | Path, *, overwrite: bool = False) -> None:
             f"the bundle {folder} also holds {', '.join(others[:3])}, which --overwrite would "
             "delete: move that away, or give another folder with --out"
         )
+
+
+def _require_writable(folder: Path) -> None:
+    target = folder.resolve()
+    there = next(place for place in target.parents if place.exists())
+    try:
+        # As it is done at the end, so that a name that is too long is met now.
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", suffix=".partial", dir=there):
+            pass
+    except OSError as error:
+        raise BundleRefused(
+            f"the bundle {folder} can't be written ({error.strerror or error}): "
+            "make room or give another folder with --out"
+        ) from error
 
 
 def swap(staged: Path, target: Path, replaced: Path) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from features.cache.contents import Features, Items
 from features.cache.rows import Rows, require_finite
 from features.datasets.vocabulary import canonical_class, may_be
 from features.errors import CacheMismatch, LesionError
+from features.presenting import as_bytes, csv_text
 from models.bundle.loading import Bundle
 from models.evaluation.binary import evaluate
 from models.evaluation.classes import ClassEvaluation, evaluate_classes
@@ -211,6 +212,9 @@ def _chosen(
     return kept, notes
 
 
+_SCORES: Final = ("image", "label", "score", "probability", "suspicious", "uncertain")
+
+
 def write_scores(path: Path, bundle: Bundle, assessment: Assessment) -> None:
     """Write a CSV table of the images with label, score, probability and decision.
 
@@ -220,21 +224,18 @@ def write_scores(path: Path, bundle: Bundle, assessment: Assessment) -> None:
         If it can't be written.
     """
     found = assessment.evaluation
+    uncertain = bundle.decision.doubts(found.probabilities)
+    rows = zip(
+        assessment.items.path.tolist(),
+        found.labels.tolist(),
+        map(repr, found.scores.tolist()),
+        map(repr, found.probabilities.tolist()),
+        found.suspicious.astype(int).tolist(),
+        uncertain.astype(int).tolist(),
+        strict=True,
+    )
     try:
-        with path.open("w", newline="", encoding="utf-8") as file:
-            lines = csv.writer(file, lineterminator="\n")
-            lines.writerow(("image", "label", "score", "probability", "suspicious", "uncertain"))
-            uncertain = bundle.decision.doubts(found.probabilities)
-            for row in zip(
-                assessment.items.path.tolist(),
-                found.labels.tolist(),
-                map(repr, found.scores.tolist()),
-                map(repr, found.probabilities.tolist()),
-                found.suspicious.astype(int).tolist(),
-                uncertain.astype(int).tolist(),
-                strict=True,
-            ):
-                lines.writerow(row)
+        path.write_bytes(as_bytes(csv_text([_SCORES, *rows])))
     except OSError as error:
         raise LesionError(f"{path} can't be written ({error.strerror or error})") from error
 

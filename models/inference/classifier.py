@@ -13,8 +13,9 @@ import numpy.typing as npt
 
 from features.embedding.extractor import Extractor, converted_extractor, rebuild_extractor
 from features.errors import UnreadableImage
-from features.images.decoding import MAX_PIXELS, decode, read_file
+from features.images.decoding import MAX_PIXELS, decode
 from features.images.quality import Quality, check_quality
+from features.images.sources.files import read_file
 from models.bundle.gallery import Gallery
 from models.bundle.loading import Bundle, load_bundle
 from models.bundle.manifest import BundleRefused
@@ -85,7 +86,7 @@ class Classifier:
         except ValueError as error:
             raise BundleRefused(
                 f"the bundle {folder} needs a network that this program can't build ({error}): "
-                "update the program, or fit the classifier anew"
+                "update the program, or train the classifier again"
             ) from error
         classifier = cls(bundle, extractor)
         blank = [np.zeros((1, each.size, each.size, 3), np.uint8) for each in spec.frames]
@@ -213,6 +214,7 @@ class Classifier:
             if frame.region == "whole"
         ]
         quality = check_quality(whole[0], decoded.width, decoded.height) if whole else Quality()
+        quality = replace(quality, decoding=decoded.notes)
         return Picture(decoded.frames, hashlib.sha256(data).hexdigest(), quality)
 
     def embed(self, images: Sequence[Scales]) -> npt.NDArray[np.float32]:
@@ -386,5 +388,5 @@ def _require_same(bundle: Bundle, extractor: Extractor) -> None:
         raise BundleRefused(
             f"the bundle {bundle.folder} needs embeddings of {bundle.spec}, this program makes "
             f"those of {extractor.spec} ({', '.join(differing)} differ): "
-            "install the version that it was made with, or extract and fit anew"
+            "install the version that it was made with, or extract and train again"
         )

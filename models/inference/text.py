@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import click
 
-from features.presenting import NOT_A_DIAGNOSIS
+from features.presenting import NOT_A_DIAGNOSIS, as_bytes, csv_text, json_text, shown
 
 if TYPE_CHECKING:
     from models.inference.verdict import Rejected, Verdict
@@ -38,10 +35,10 @@ def as_text(results: Iterator[Verdict | Rejected]) -> int:
     for result in results:
         if isinstance(result, Rejected):
             failed += 1
-            click.echo(f"{result.filename}: not read: {result.message}", err=True)
+            click.echo(f"{shown(result.filename)}: not read: {result.message}", err=True)
         else:
             click.echo(
-                f"{result.filename}: {result.decision} "
+                f"{shown(result.filename)}: {result.decision} "
                 f"(probability {result.probability:.3f}, threshold {result.threshold:.3f})"
                 + _inputs(result)
                 + _classes(result)
@@ -85,7 +82,7 @@ def as_csv(results: Iterator[Verdict | Rejected], classes: Sequence[str]) -> int
     from models.inference.verdict import Rejected
 
     failed = 0
-    click.echo(_csv_line((*_COLUMNS, *(f"probability {name}" for name in classes))))
+    click.echo(_csv_line((*_COLUMNS, *(f"probability {name}" for name in classes))), nl=False)
     for result in results:
         if isinstance(result, Rejected):
             failed += 1
@@ -109,17 +106,16 @@ def as_csv(results: Iterator[Verdict | Rejected], classes: Sequence[str]) -> int
             )
             known = result.classes or {}
             shares = tuple(repr(known[name]) for name in classes)
-        click.echo(_csv_line((*cells, *shares)))
+        click.echo(_csv_line((*cells, *shares)), nl=False)
     return failed
 
 
-def _csv_line(cells: Sequence[str]) -> str:
-    line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow(cells)
-    return line.getvalue()
+def _csv_line(cells: Sequence[str]) -> bytes:
+    # The bytes of a file name as they are, so that the line leads back to the file.
+    return as_bytes(csv_text([cells]))
 
 
 def as_json(results: Iterator[Verdict | Rejected]) -> int:
     listed = [result.as_dict() for result in results]
-    click.echo(json.dumps({"results": listed}, indent=1, ensure_ascii=False))
+    click.echo(json_text({"results": listed}, indent=1))
     return sum("error" in result for result in listed)

@@ -26,7 +26,9 @@ __all__ = [
 ]
 
 ReasonKind = Literal["in_zone", "unlike", Fault]
-NoteKind = Literal["untrained", "synthetic", Hint, "not_taken", "not_known", "trained_on"]
+NoteKind = Literal[
+    "untrained", "synthetic", Hint, "decoding", "not_taken", "not_known", "trained_on"
+]
 Scales = tuple[npt.NDArray[np.uint8], ...]
 
 

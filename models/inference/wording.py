@@ -25,7 +25,7 @@ __all__ = [
 _REASONS: Final = {
     "in_zone": "The probability lies in the zone of uncertainty ({zone.lower:.3f} to "
     "{zone.upper:.3f}), where both classes are too frequent to tell them apart.",
-    "unlike": "The picture is unlike the images that the classifier learnt from (distance "
+    "unlike": "The picture is unlike the images that the classifier was trained on (distance "
     "{distance:.2f}, beyond {share:.0%} of them).",
     "small": "The picture is too small: {width} x {height} pixels where the classifier looks at "
     "{side} x {side}.",
@@ -41,7 +41,7 @@ _NOTES: Final = {
     "not_known": "The {name} {value!r} counts as not known: in training there were {listed}.",
     "trained_on": "This image is in the training set, as {label!r}.",
 }
-_THRESHOLD: Final = "The probability is {side} the threshold, which alone says: {decision}."
+_THRESHOLD: Final = "The probability is {side} the threshold, which by itself says: {decision}."
 # Of the categories that a bundle knows, as many are listed.
 _LISTED: Final = 12
 
@@ -63,8 +63,10 @@ def faults_of(quality: Quality) -> tuple[Reason, ...]:
 
 
 def hints_of(quality: Quality) -> tuple[Note, ...]:
-    """Say what in a picture may mislead."""
-    return tuple(Note(kind, _NOTES[kind]) for kind in quality.hints)
+    """Say what in a picture may mislead, and what had to be assumed to read it."""
+    seen = tuple(Note(kind, _NOTES[kind]) for kind in quality.hints)
+    assumed = tuple(Note("decoding", f"{told[0].upper()}{told[1:]}.") for told in quality.decoding)
+    return (*seen, *assumed)
 
 
 def marked(marks: Iterable[str]) -> tuple[Note, ...]:

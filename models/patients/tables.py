@@ -74,7 +74,7 @@ class Metadata:
         if not any(known["train"]):
             raise TrainingError(
                 "the metadata fits none of the training images: "
-                "ids must be the images' names, with or without their ending"
+                "ids must be the images' names, with or without their extension"
             )
         notes = [
             f"Metadata is known of {found} of {len(rows)} {part} images; what is missing is a "
@@ -158,7 +158,7 @@ def read_metadata(
                 )
             raise TrainingError(
                 f"no id in {path} fits an image: ids must be the images' names, "
-                "with or without their ending"
+                "with or without their extension"
             )
         found |= set(columns)
         for at, records in joined.rows.items():

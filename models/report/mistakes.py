@@ -13,6 +13,7 @@ import numpy as np
 from features.cache.contents import Items
 from features.datasets.splits import part_of
 from features.errors import UnreadableImage
+from features.images.sources.files import read_file
 from features.images.thumbnails import thumbnail
 from models.evaluation.values import Evaluation
 
@@ -126,8 +127,8 @@ def _mistake(items: Items, place: int, probability: float, folder: str, wanted: 
 
 def _thumbnail(path: Path, sha256: str) -> tuple[str | None, str]:
     try:
-        data = path.read_bytes()
-    except OSError:
+        data = read_file(path)
+    except UnreadableImage:
         return None, "The file is not where it was at extraction."
     if hashlib.sha256(data).hexdigest() != sha256:
         return None, "The file has changed since its embedding was made."

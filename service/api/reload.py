@@ -26,7 +26,7 @@ def admin_blueprint(classifier: LoadedClassifier) -> Blueprint:
     @blueprint.post("/reload")
     @operation(
         summary="Serve the bundle that is in the folder now",
-        description="It is verified and run first; if that fails, the old one is served on. "
+        description="It is verified and run first; if that fails, the old one stays in service. "
         "Requests that are being answered keep the bundle that they began with. The file of keys "
         "is read again, too.",
         tag="operation",
@@ -44,7 +44,7 @@ def admin_blueprint(classifier: LoadedClassifier) -> Blueprint:
         except Problem:
             raise
         except LesionError as error:
-            raise Problem("bundle_refused", f"The old bundle is served on: {error}") from error
+            raise Problem("bundle_refused", f"The old bundle stays in service: {error}") from error
         if request.environ.get("wsgi.multiprocess"):
             # The other workers are gunicorn's to replace, which it does without losing requests.
             os.kill(os.getppid(), signal.SIGHUP)

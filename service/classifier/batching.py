@@ -95,7 +95,7 @@ class Batcher(Generic[Item, Result]):
             job.given_up = True
             raise Problem(
                 "too_late",
-                f"The request waited {seconds:g} seconds for its turn, others came first: "
+                f"The request waited {seconds:g} seconds for its turn, behind others: "
                 "send it again",
                 retry_after=SECONDS_TO_RETRY,
             )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,7 +36,20 @@ __all__ = ["Case", "LoadedClassifier", "Served"]
 # images per second.
 LARGEST_PASS: Final = 16
 
+PRELOADED: Final = (
+    "gunicorn was started with --preload (preload_app), which loads the network before the "
+    "processes are made, and none of them could use it: leave --preload out"
+)
+
 logger = logging.getLogger(__name__)
+
+
+def _leave_if_preloaded() -> None:
+    # In a process that gunicorn made after the network was loaded. Its threads are not there, so
+    # that every request would wait for them; the status tells gunicorn to give up.
+    if "gunicorn.arbiter" in sys.modules:
+        os.write(2, f"{PRELOADED}\n".encode())
+        os._exit(3)
 
 
 @dataclass(frozen=True)
@@ -239,6 +253,7 @@ class LoadedClassifier:
         self._settings = settings
         self._served: Served | None = None
         self._process = os.getpid()
+        os.register_at_fork(after_in_child=_leave_if_preloaded)
         self._loading = threading.Lock()
         self._turns = threading.BoundedSemaphore(settings.threads)
 
@@ -261,7 +276,7 @@ class LoadedClassifier:
         if not self._loading.acquire(blocking=False):
             raise Problem(
                 "reload_running",
-                "A bundle is being loaded already: ask again when that has come to its end",
+                "A bundle is already being loaded: try again once that has finished",
             )
         again = self._served is not None
         try:
@@ -270,7 +285,7 @@ class LoadedClassifier:
         except LesionError as error:
             if again:
                 self.metrics.reloads.labels("refused").inc()
-                logger.error("the new bundle is not taken, the old one is served on: %s", error)
+                logger.error("the new bundle is not taken, the old one stays in service: %s", error)
             raise
         finally:
             self._loading.release()
@@ -335,7 +350,7 @@ class LoadedClassifier:
             self.metrics.refused.labels("busy").inc()
             raise Problem(
                 "busy",
-                f"{self._settings.threads} requests are being answered, as many as are taken at "
+                f"{self._settings.threads} requests are being answered, the most allowed at "
                 "once: try again in a moment",
                 retry_after=1,
             )

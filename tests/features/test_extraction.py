@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from features.cache.contents import read_features
+from features.audit.findings import audit
+from features.cache.contents import read_features, write_features
 from features.cache.writer import FeatureWriter, Size
 from features.datasets.folders import find_images
 from features.embedding.extractor import Extractor, load_extractor
@@ -25,6 +26,7 @@ from features.errors import CacheError, CacheMismatch
 from features.extraction import Outcome, extract
 from features.images.decoding import load_pixels
 from tests.conftest import ROOT, Run
+from tests.features.images.test_depth import png, samples
 from tests.pictures import image_bytes
 
 Make = Callable[..., Path]
@@ -173,6 +175,73 @@ def test_a_mended_image_is_embedded(images: Path, extractor: Extractor, tmp_path
     assert (outcome.embedded, outcome.failures) == (1, ())
 
 
+def test_what_an_earlier_version_read_wrongly_is_embedded_anew_and_nothing_else(
+    images: Path, extractor: Extractor, tmp_path: Path
+) -> None:
+    out = tmp_path / "features.h5"
+    (images / "train/nevus/deep.png").write_bytes(png(samples(12, 3)))
+    first = embed(images, extractor, out)
+    assert first.embedded == 9
+    assert first.notes == (
+        "1 of the images: 12 bits in 16: read over the range from 0 to 4095 "
+        "(such as train/nevus/deep.png)",
+    )
+    right, now = by_path(out), read_features(out)
+    wrong = replace(now, embeddings=np.zeros_like(now.embeddings), reader=1)
+    write_features(out, wrong)
+    again = embed(images, extractor, out)
+    assert (again.embedded, again.known) == (1, 8)
+    assert again.notes == first.notes
+    for path, row in by_path(out).items():
+        assert np.array_equal(row, right[path]) == path.endswith("deep.png")
+    assert read_features(out).reader > 1
+    assert embed(images, extractor, out).embedded == 0
+
+
+def test_an_archive_gives_the_embeddings_of_its_folder(
+    images: Path, extractor: Extractor, tmp_path: Path
+) -> None:
+    archive = Path(shutil.make_archive(str(tmp_path / "packed"), "gztar", images))
+    embed(images, extractor, tmp_path / "folder.h5")
+    outcome = embed(archive, extractor, tmp_path / "packed.h5")
+    assert (outcome.embedded, outcome.failures) == (8, ())
+    expected, found = by_path(tmp_path / "folder.h5"), by_path(tmp_path / "packed.h5")
+    assert list(expected) == list(found)
+    for path, row in expected.items():
+        np.testing.assert_array_equal(row, found[path])
+    # Whoever wants to see an image again finds it.
+    features = read_features(tmp_path / "packed.h5")
+    assert audit(features).seen == 8
+    for path in found:
+        load_pixels(Path(features.images) / path, 16)
+    assert embed(images, extractor, tmp_path / "packed.h5").embedded == 0
+
+
+def test_nearly_black_images_are_told(images: Path, extractor: Extractor, tmp_path: Path) -> None:
+    for name in ("black", "night"):
+        file = images / f"train/nevus/{name}.png"
+        Image.new("RGB", (90, 90), (9, 9, ord(name[0]) // 20)).save(file)
+    found = embed(images, extractor, tmp_path / "features.h5")
+    assert found.embedded == 10
+    assert found.notes == (
+        "2 of the images: nearly black, so that hardly anything can be seen "
+        "(such as train/nevus/black.png)",
+    )
+
+
+def test_an_unsupported_image_is_tried_again(
+    images: Path, extractor: Extractor, tmp_path: Path
+) -> None:
+    """Something may have been installed meanwhile."""
+    (images / "train/nevus/film.gif").write_bytes(b"%PDF-1.7")
+    out = tmp_path / "features.h5"
+    assert [failure.code for failure in embed(images, extractor, out).failures] == ["unsupported"]
+    before = read_features(out)
+    (known,) = before.failures
+    write_features(out, replace(before, failures=(replace(known, reason="an old reason"),)))
+    assert embed(images, extractor, out).failures == (known,)
+
+
 def test_another_extractor_is_refused_with_the_difference(
     images: Path, extractor: Extractor, tmp_path: Path
 ) -> None:
@@ -297,37 +366,6 @@ def test_the_command_says_what_it_did_and_what_comes_next(
     assert strict.returncode == 1
     assert "1 images could not be read (--strict)" in strict.stderr
     assert "0 embedded, 8 known before" in strict.stdout
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["nowhere"], "error: there is no folder nowhere"),
-        (["{images}", "--weights", "none.h5"], "error: there is no weights file none.h5"),
-        (["{images}", "--size", "20"], "inception_v3 needs at least 75"),
-        (["{images}", "--labels", "none.csv"], "error: none.csv can't be read"),
-        (["{images}", "--out", "{images}"], "is a folder"),
-        (["{images}", "--out", "{images}/none/f.h5"], "there is no folder"),
-        (["{images}", "--network", "resnet"], "'resnet' is not one of"),
-    ],
-)
-def test_bad_input_gets_one_sentence(
-    run: Run, images: Path, tmp_path: Path, words: list[str], message: str
-) -> None:
-    given = [word.format(images=images) for word in words]
-    defaults = ["--weights", "untrained", "--out", tmp_path / "f.h5"]
-    done = run("extract_features.py", *defaults, *given)
-    assert done.returncode != 0
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
-    assert not (tmp_path / "f.h5").exists()
-
-
-def test_help_is_quick_to_come(run: Run) -> None:
-    heavy = "{'keras', 'tensorflow', 'h5py', 'numpy', 'PIL'}"
-    check = f"import sys, extract_features; sys.exit(bool({heavy} & set(sys.modules)))"
-    assert run("-c", check).returncode == 0
-    assert "--weights" in run("extract_features.py", "--help").stdout
 
 
 def test_a_huge_image_among_many_is_a_failure_not_a_crash(

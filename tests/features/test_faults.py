@@ -353,7 +353,8 @@ def test_a_folder_that_is_read_only_is_told() -> None:
         done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 1
         assert done.stderr == (
-            f"error: {locked} can't be written to: choose another place with --out\n"
+            f"error: {locked / 'f.h5'} can't be written (Permission denied): "
+            "choose another place or name\n"
         )
 
 

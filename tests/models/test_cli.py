@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from models.report.publishing import publish_bundle
 from models.training.comparison import compare_heads
 from models.training.options import Options
 from tests.conftest import Run
-from tests.models.cached import cluster_features, spec_of
+from tests.models.data.cached import cluster_features, spec_of
 from tests.pictures import image_bytes
 
 NOTICE = "Decision support, not a diagnosis."
@@ -98,6 +99,22 @@ def test_text_names_what_could_not_be_read(bundle: Path, images: Path) -> None:
     assert "1 of 2 images could not be read" in done.output
 
 
+def test_an_archive_is_judged_in_place(bundle: Path, images: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "images.zip"
+    with zipfile.ZipFile(archive, "w") as opened:
+        opened.write(images / "b.jpg", "in/b.jpg")
+        opened.writestr("../a.jpg", b"")
+    assert "leads out of the archive" in invoke("classify", bundle, archive).output
+    with zipfile.ZipFile(archive, "w") as opened:
+        opened.write(images / "b.jpg", "in/b.jpg")
+        opened.writestr("bad.jpg", b"nothing")
+    done = invoke("classify", bundle, archive, images / "b.jpg", "--csv")
+    bad, inside, alone = csv.DictReader(io.StringIO(done.stdout.split("error: ")[0]))
+    assert bad["error"].startswith("not_an_image")
+    assert inside["filename"] == str(archive / "in/b.jpg")
+    assert inside["probability"] == alone["probability"]
+
+
 def test_folders_without_images_and_bundles_that_are_none(bundle: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     done = invoke("classify", bundle, tmp_path / "empty")
@@ -106,6 +123,15 @@ def test_folders_without_images_and_bundles_that_are_none(bundle: Path, tmp_path
     done = invoke("classify", tmp_path / "none", tmp_path / "a.jpg")
     assert done.exit_code == 1
     assert done.output.startswith("error: there is no bundle")
+
+
+def test_a_file_is_told_from_a_bundle(tmp_path: Path) -> None:
+    for name, told in (("features.h5", "fit_classifier.py {} --out"), ("head.skops", "FEATURES")):
+        (tmp_path / name).write_bytes(b"something")
+        done = CliRunner().invoke(main, ["show", str(tmp_path / name)])
+        assert done.exit_code == 1
+        assert "is a file, and a bundle is a folder" in done.output
+        assert told.format(tmp_path / name) in done.output
 
 
 def test_show_says_what_a_bundle_is(bundle: Path) -> None:

@@ -147,7 +147,7 @@ def test_all_workers_take_another_bundle_and_none_an_altered_one(
     refused = workers.ask("POST", "/api/v1/reload", None, keys.header("admin"))
     assert refused.status == 409
     workers.process.send_signal(signal.SIGHUP)
-    assert until(lambda: "The old bundle is served on" in workers.errors.read_text(), 60)
+    assert until(lambda: "The old bundle stays in service" in workers.errors.read_text(), 60)
     assert identities(workers, keys) == {after}
 
 
@@ -176,3 +176,23 @@ def test_a_network_loaded_before_a_fork_is_not_used_after_it(
     os.waitpid(child, 0)
     assert os.read(reader, 10) == b"503"
     assert app.test_client().get("/readyz").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "words", [["-c", "python:service.workers"], ["--bind", "127.0.0.1:0"]], ids=["ours", "plain"]
+)
+def test_loading_before_the_processes_are_made_is_refused_at_start(
+    own_bundle: Path, words: list[str], tmp_path: Path
+) -> None:
+    """A network's threads are not there after a fork: each request would wait for them for ever."""
+    done = subprocess.run(
+        [sys.executable, "-m", "gunicorn", "--preload", *words, "service:create_app()"],
+        env={**os.environ, "LESION_BUNDLE": str(own_bundle), "LESION_PORT": str(free_port())},
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=180,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "leave --preload out" in done.stderr

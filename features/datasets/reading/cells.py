@@ -13,6 +13,7 @@ from typing import Final
 from features.datasets.reading.collections import ID_COLUMNS, LABEL_COLUMNS, named_like
 from features.datasets.vocabulary import is_known_class, is_missing, number
 from features.errors import DatasetError
+from features.presenting import NAME_ERRORS
 
 __all__ = ["Table", "read_table"]
 
@@ -146,6 +147,11 @@ def _decoded(data: bytes) -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
+        # Written by this program, with names of files in it that are not UTF-8.
+        mixed = data.decode("utf-8-sig", NAME_ERRORS)
+        lone = sum("\ud800" <= character <= "\udfff" for character in mixed)
+        if b"\0" not in data and len(mixed.encode("ascii", "ignore")) + 2 * lone <= len(mixed):
+            return mixed
         # What Excel calls CSV is in the code page of the country; a picture has control characters.
         if any(byte < 32 and byte not in b"\t\r\n" for byte in data):
             raise

@@ -11,9 +11,12 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from features.datasets.vocabulary import words
+from features.errors import DatasetError
 from features.images.decoding import IMAGE_SUFFIXES
+from features.images.formats import NOT_READ
+from features.images.sources.files import Source, open_source
 
-__all__ = ["LeftOut", "Walk", "image_files", "walk"]
+__all__ = ["LeftOut", "Walk", "image_files", "own_name", "walk", "walk_all", "walk_source"]
 
 # Thumbnails, bins and notes of file servers, systems and programs: never a person's images.
 _SYSTEM_STARTS: Final = (".", "@", "#", "$", "~")
@@ -93,9 +96,85 @@ def walk(root: str | Path, seen: set[str] | None = None) -> Walk:
     return found
 
 
-def image_files(folder: str | Path) -> list[Path]:
-    """Give the paths of the images below a folder, as they are found for extraction."""
-    return [Path(folder, path) for path in walk(folder).images]
+def walk_source(source: Source) -> Walk:
+    """List the images of an archive, a list and so on, as `walk` does those below a folder."""
+    found = Walk()
+    for name in sorted(member.name for member in source.members):
+        *folders, last = name.split("/")
+        if any(map(_is_system, folders)):
+            found.left_out.append(LeftOut(name, "folder of a file server or a system"))
+        elif source.all_images:
+            found.images.append(name)
+        else:
+            _sort_out(last, name, found)
+    if not source.all_images:
+        _without_made(found)
+    return found
+
+
+def walk_all(
+    roots: Sequence[Path],
+) -> tuple[Path, list[str], list[tuple[str, ...]], list[LeftOut], int]:
+    """List images, the folders above each that may say something, and what else there is."""
+    sources = [None if folder.is_dir() else open_source(folder) for folder in roots]
+    where = [
+        folder if source is None else source.root
+        for folder, source in zip(roots, sources, strict=True)
+    ]
+    real = [os.path.abspath(place) for place in where]
+    base = where[0] if len(roots) == 1 else Path(os.path.commonpath(real))
+    seen: set[str] = set()
+    paths: list[str] = []
+    above: list[tuple[str, ...]] = []
+    left_out: list[LeftOut] = []
+    others = 0
+    parts: dict[str, tuple[str, ...]] = {}
+    for folder, source, place in zip(roots, sources, real, strict=True):
+        found = walk(folder, seen) if source is None else walk_source(source)
+        start = "" if len(roots) == 1 else f"{os.path.relpath(place, base)}/".replace(os.sep, "/")
+        start = "" if start == "./" else start
+        own = () if len(roots) == 1 else (own_name(place),)
+        parts.clear()
+        for path in found.images:
+            paths.append(start + path)
+            inside = path.rpartition("/")[0]
+            if inside not in parts:
+                parts[inside] = (*own, *(inside.split("/") if inside else ()))
+            above.append(parts[inside])
+        left_out += [LeftOut(start + left.path, left.reason) for left in found.left_out]
+        others += found.others
+    if not paths:
+        known = " ".join(sorted(IMAGE_SUFFIXES))
+        if unread := next((left for left in left_out if "export it" in left.reason), None):
+            raise DatasetError(
+                f"no images found below {' and '.join(map(str, roots))} that are read: "
+                f"{unread.path} is {unread.reason}"
+            )
+        raise DatasetError(
+            f"no images found below {' and '.join(map(str, roots))} ({others} other files): "
+            f"expected files that end in {known}"
+        )
+    return base, paths, above, left_out, others
+
+
+def own_name(place: str | Path) -> str:
+    """Give what a folder is called, or an archive without its endings."""
+    name = os.path.basename(os.path.abspath(place))
+    return name if os.path.isdir(place) else name.split(".")[0]
+
+
+def image_files(place: str | Path) -> list[Path]:
+    """Give the paths of the images in a folder, an archive and so on, as extraction finds them.
+
+    Raises
+    ------
+    DatasetError
+        If `place` is a file that can't be read as images.
+    """
+    if os.path.isdir(place):
+        return [Path(place, path) for path in walk(place).images]
+    source = open_source(place)
+    return [source.root / name for name in walk_source(source).images]
 
 
 def _below(folder: str, prefix: str, seen: set[str], found: Walk) -> None:
@@ -123,17 +202,28 @@ def _below(folder: str, prefix: str, seen: set[str], found: Walk) -> None:
                 found.left_out.append(LeftOut(path, "folder of a file server or a system"))
             else:
                 deeper.append((entry.path, f"{path}/"))
-        elif name.startswith("."):
-            continue
-        elif _suffix(name) not in IMAGE_SUFFIXES:
-            found.others += 1
-            found.left_out.append(LeftOut(path, "not an image by its ending"))
-        elif _SYSTEM_FILE.fullmatch(name):
-            found.left_out.append(LeftOut(path, "a thumbnail of a file server"))
         else:
-            found.images.append(path)
+            _sort_out(name, path, found)
     for where, start in deeper:
         _below(where, start, seen, found)
+
+
+def _sort_out(name: str, path: str, found: Walk) -> None:
+    if name.startswith("."):
+        return
+    suffix = _suffix(name)
+    if suffix in NOT_READ:
+        found.others += 1
+        found.left_out.append(
+            LeftOut(path, f"{NOT_READ[suffix]}, which isn't read: export it as JPEG or PNG")
+        )
+    elif suffix not in IMAGE_SUFFIXES:
+        found.others += 1
+        found.left_out.append(LeftOut(path, "not an image by its ending"))
+    elif _SYSTEM_FILE.fullmatch(name):
+        found.left_out.append(LeftOut(path, "a thumbnail of a file server"))
+    else:
+        found.images.append(path)
 
 
 def _is_system(name: str) -> bool:

@@ -42,7 +42,7 @@ def test_text_json_page_and_groups(run: Run, cache: Path, tmp_path: Path) -> Non
     page, report = tmp_path / "audit.html", tmp_path / "audit.json"
     done = run("-m", "features", "audit", cache, "--json", report, "--html", page)
     assert done.returncode == 0, done.stderr
-    assert "27 images, 27 distinct; 27 looked at in" in done.stdout
+    assert "27 images, 27 distinct; 27 examined in" in done.stdout
     assert "groups of copies across splits: 1" in done.stdout
     assert "SYNTHETIC: " in done.stdout
     found = json.loads(report.read_text())

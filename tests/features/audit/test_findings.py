@@ -127,7 +127,7 @@ def test_a_changed_or_missing_image_is_compared_by_embedding(folder: Path) -> No
     second.write_bytes(second.read_bytes() + b" ")
     found = audit(features)
     assert found.seen == found.distinct - 2
-    assert found.notes[0].startswith("2 of 22 images could not be looked at")
+    assert found.notes[0].startswith("2 of 22 images could not be examined")
 
 
 def test_another_folder_can_be_named(plain: Path, tmp_path: Path) -> None:

@@ -211,7 +211,7 @@ def test_a_full_disk_is_told_and_leaves_nothing_half_written(
         (["export", "{folder}/none.h5", "{folder}/out.csv"], "none.h5 does not exist"),
         (["merge", "{file}", "--out", "{file}"], "exists: give another name, or --overwrite"),
         (["merge", "{folder}/none.h5", "--out", "{folder}/m.h5"], "none.h5 does not exist"),
-        (["inspect", "{folder}"], "does not exist"),
+        (["inspect", "{folder}"], "is a folder, and here a feature file is expected"),
         (["verify", "{folder}/none.h5"], "does not exist"),
     ],
 )

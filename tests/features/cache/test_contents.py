@@ -109,7 +109,7 @@ def test_a_version_that_never_was_is_told(tmp_path: Path) -> None:
     as_version_1(path)
     with h5py.File(path, "a") as file:
         file.attrs["version"] = 0
-    with pytest.raises(CacheError, match=r"has format version 0.*anew"):
+    with pytest.raises(CacheError, match=r"has format version 0.*again"):
         read_features(path)
 
 

@@ -20,6 +20,8 @@ from PIL import Image
 
 from features.errors import UnreadableImage
 from features.images.decoding import load_pixels
+from features.images.formats import require_heif
+from tests.features.images.dicoms import dicom
 from tests.pictures import image_bytes
 
 SECONDS = 20
@@ -45,7 +47,9 @@ VARIANTS: tuple[tuple[str, str, dict[str, object]], ...] = (
     ("AVIF", "RGB", {}),
     ("JPEG2000", "RGB", {}),
     ("PPM", "RGB", {}),
+    ("HEIF", "RGB", {}),
 )
+require_heif()
 
 
 def originals() -> list[bytes]:
@@ -62,6 +66,7 @@ def originals() -> list[bytes]:
         made.append(file.getvalue())
     folder = Path(os.environ.get("LESION_TEST_DATA", "/nowhere"), "data", "robustness")
     real = (path for path in sorted(folder.rglob("*.*")) if path.stat().st_size < 100_000)
+    made += [dicom(np.asarray(picture)), dicom(np.asarray(picture.convert("L")), "MONOCHROME2")]
     return made + [path.read_bytes() for path in real]
 
 

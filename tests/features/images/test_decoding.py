@@ -157,7 +157,7 @@ def refused(data: bytes | Path) -> UnreadableImage:
         (b"", "empty"),
         (b"hello, I am not an image", "not_an_image"),
         (b"\0" * 128 + b"DICM" + b"\0" * 100, "unsupported"),
-        (b"\0\0\0\x18ftypheic" + b"\0" * 100, "unsupported"),
+        (b"\0\0\0\x18ftypheic" + b"\0" * 100, "not_an_image"),
         (b"%PDF-1.7 and so on", "unsupported"),
         (oversized_png(20_000, 20_000), "too_large"),
         (oversized_png(9_500, 9_500), "too_large"),
@@ -380,7 +380,7 @@ def test_awkward_real_files_are_read_or_refused_with_a_reason(real_data: Path) -
     assert refused_codes["broken_data_stream.png"] == "unreadable"
     assert refused_codes["truncated_image.png"] == "truncated"
     assert refused_codes["decompression_bomb.gif"] == "too_large"
-    assert refused_codes["hopper.heif"] == "unsupported"
+    assert "hopper.heif" in read
     assert refused_codes["examples_ybr_color.dcm"] == "unsupported"
 
 

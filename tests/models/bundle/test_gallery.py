@@ -21,7 +21,7 @@ from models.bundle.saving import BundleOptions
 from models.report.publishing import publish_bundle
 from models.training.comparison import compare_heads
 from models.training.options import Options
-from tests.models.cached import SMALL, cluster_features, with_images
+from tests.models.data.cached import SMALL, cluster_features, with_images
 from tests.pictures import image_bytes
 
 

@@ -10,7 +10,7 @@ from models.errors import TrainingError
 from models.report.publishing import publish_bundle
 from models.training.comparison import compare_heads
 from models.training.options import Options
-from tests.models.cached import cluster_features
+from tests.models.data.cached import cluster_features
 
 
 def test_settings_are_read_as_the_head_takes_them() -> None:

@@ -28,7 +28,7 @@ from models.report.publishing import publish_bundle
 from models.training.comparison import compare_heads
 from models.training.options import Options
 from models.training.results import Comparison
-from tests.models.cached import SMALL, cluster_features, spec_of
+from tests.models.data.cached import SMALL, cluster_features, spec_of
 
 FEATURES = cluster_features()
 WEIGHTS = b"weights of a network"
@@ -197,7 +197,7 @@ def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "advice"), [(3, "update the program"), (0, "fit the classifier anew")]
+    ("version", "advice"), [(3, "update the program"), (0, "train the classifier again")]
 )
 def test_other_format_versions_are_named(version: int, advice: str, folder: Path) -> None:
     change(folder, lambda values: values.update(version=version, unheard_of=True))

@@ -12,7 +12,7 @@ from models.decisions.calibration import METHODS
 from models.decisions.calibration import fit_platt as calibrate
 from models.decisions.decision import Decision, cross_fitted, fit_decision
 from models.decisions.thresholds import TargetSensitivity
-from tests.models.clusters import drawn
+from tests.models.data.clusters import drawn
 
 TESTS = [np.arange(start, 120, 4) for start in range(4)]
 

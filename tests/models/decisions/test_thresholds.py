@@ -19,7 +19,7 @@ from models.decisions.thresholds import (
     sensitivity_bound,
     uncertain_zone,
 )
-from tests.models.clusters import drawn
+from tests.models.data.clusters import drawn
 
 
 def test_calibration_is_platts_minimum() -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 import features.cache.rows
-from tests.models.blocks import D
+from tests.models.data.blocks import D
 
 
 @pytest.fixture

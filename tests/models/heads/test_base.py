@@ -8,7 +8,7 @@ from sklearn.naive_bayes import GaussianNB
 from models.heads import HEADS
 from models.heads.base import score
 from models.heads.fold import whole
-from tests.models.clusters import clusters
+from tests.models.data.clusters import clusters
 
 
 @pytest.mark.parametrize("name", HEADS)

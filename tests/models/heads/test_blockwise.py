@@ -21,8 +21,8 @@ from models.training.comparison import compare_heads
 from models.training.options import Options
 from models.training.tuning import tune, tune_each
 from tests.conftest import ROOT
-from tests.models.blocks import D, N, both, data, small_nystroem
-from tests.models.clusters import features_of
+from tests.models.data.blocks import D, N, both, data, small_nystroem
+from tests.models.data.clusters import features_of
 
 pytestmark = pytest.mark.usefixtures("tiny_blocks")
 

@@ -13,8 +13,8 @@ from features.cache.rows import Rows
 from models.heads.base import score
 from models.heads.boosting import BinnedParts, ColumnParts, PartsOnDisk, boost, edges_of
 from models.heads.trees import XGBOOST
-from tests.models.blocks import D, N, data
-from tests.models.clusters import clusters
+from tests.models.data.blocks import D, N, data
+from tests.models.data.clusters import clusters
 
 PARAMETERS = {
     "objective": "binary:logistic",

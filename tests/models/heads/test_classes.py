@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from models.decisions.calibrators import Platt
-from models.heads import HEADS, fit
+from models.heads import HEADS
 from models.heads.classes import ClassHead, ClassHeads
 
 X = np.random.default_rng(0).normal(size=(90, 5)).astype(np.float32)
@@ -19,7 +19,7 @@ SHARES = (0.2, 0.5, 0.3)
 
 def head(place: int, label: Any = "") -> ClassHead:
     y = (kinds == place).astype(np.int8)
-    estimator = fit(HEADS["logistic_regression"], {"C": 1.0}, X, y, seed=0, jobs=1)
+    estimator = HEADS["logistic_regression"].fit({"C": 1.0}, X, y, seed=0, jobs=1)
     return ClassHead(label or NAMES[place], estimator, Platt(1.0, 0.0))
 
 

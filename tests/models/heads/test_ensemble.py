@@ -20,7 +20,7 @@ from models.heads.files import HeadFileError, dump_head, load_head
 from models.report.publishing import publish_bundle
 from models.training.comparison import compare_heads
 from models.training.options import Options
-from tests.models.clusters import clusters, features_of
+from tests.models.data.clusters import clusters, features_of
 
 X, Y = clusters(160, 12, distance=1.0)
 FEATURES = features_of(

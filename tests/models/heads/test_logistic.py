@@ -12,8 +12,8 @@ from features.cache.rows import Rows
 from models.heads.base import score
 from models.heads.fold import whole
 from models.heads.logistic import LOGISTIC_REGRESSION
-from tests.models.blocks import data
-from tests.models.clusters import clusters
+from tests.models.data.blocks import data
+from tests.models.data.clusters import clusters
 
 SHAPES = [(150, 24), (90, 160)]
 

@@ -8,7 +8,7 @@ from models.heads import HEADS
 from models.heads.base import score
 from models.heads.fold import whole
 from models.training.tuning import tune
-from tests.models.blocks import D, both, data, small_nystroem
+from tests.models.data.blocks import D, both, data, small_nystroem
 
 pytestmark = pytest.mark.usefixtures("tiny_blocks")
 

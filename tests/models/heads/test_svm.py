@@ -21,7 +21,7 @@ from models.heads.fold import whole
 from models.heads.svm import SVM, SVM_LIMIT, KernelMachine
 from models.training.comparison import compare_heads
 from models.training.options import Options
-from tests.models.clusters import clusters, features_of
+from tests.models.data.clusters import clusters, features_of
 
 
 def machine(n: int = 70, d: int = 30) -> KernelMachine:

@@ -13,7 +13,7 @@ from models.heads.base import score
 from models.heads.files import HeadFileError, dump_head, load_head
 from models.heads.fold import whole
 from models.heads.trees import XGBOOST
-from tests.models.clusters import clusters
+from tests.models.data.clusters import clusters
 
 
 def test_trees_are_those_of_a_plain_fit() -> None:

@@ -21,7 +21,7 @@ from models.inference.rivals import read_scores
 from models.report.publishing import publish_bundle
 from models.training.comparison import compare_heads
 from models.training.options import Options
-from tests.models.cached import SMALL, cluster_features, spec_of
+from tests.models.data.cached import SMALL, cluster_features, spec_of
 
 FEATURES = cluster_features(240)
 

@@ -26,7 +26,7 @@ from models.report.publishing import publish_bundle
 from models.training.comparison import compare_heads
 from models.training.options import Options
 from tests.conftest import ROOT
-from tests.models.cached import cluster_features, spec_of
+from tests.models.data.cached import cluster_features, spec_of
 from tests.pictures import image_bytes
 
 

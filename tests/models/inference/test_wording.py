@@ -11,7 +11,7 @@ from models.inference import wording
 from models.inference.verdict import Note, NoteKind, Reason, ReasonKind
 from models.patients.encoding import Unused
 
-EVERY_FAULT = Quality(get_args(Fault), get_args(Hint), 60, 45, 299)
+EVERY_FAULT = Quality(get_args(Fault), get_args(Hint), 60, 45, 299, ("its 16 bits hold 12",))
 
 
 def every_reason() -> list[Reason]:

@@ -30,7 +30,7 @@ from models.report.publishing import publish_bundle
 from models.training.comparison import compare_heads
 from models.training.options import Options
 from models.training.results import Comparison
-from tests.models.cached import cluster_features, spec_of
+from tests.models.data.cached import cluster_features, spec_of
 from tests.pictures import image_bytes
 
 FEATURES = cluster_features(240, spec=spec_of(None))
@@ -43,7 +43,7 @@ def known() -> Metadata:
     rows = {}
     for number, label in enumerate(FEATURES.items.label.tolist()):
         age = float(np.clip(rng.normal(68 if label == "melanoma" else 42, 13), 1, 90).round())
-        rows[f"{number}.jpg"] = {
+        rows[f"images/{number}.jpg"] = {
             "age": None if number % 7 == 0 else age,
             "sex": None if number % 5 == 0 else ("female", "male")[int(rng.integers(2))],
         }

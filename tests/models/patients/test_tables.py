@@ -12,7 +12,7 @@ from models.patients.encoding import usable
 from models.patients.tables import Metadata, read_metadata
 from models.training.comparison import compare_heads
 from models.training.options import Options
-from tests.models.cached import cluster_features
+from tests.models.data.cached import cluster_features
 
 FEATURES = cluster_features(300)
 QUICK = ["logistic_regression"]

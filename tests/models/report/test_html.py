@@ -18,7 +18,7 @@ from models.report.model_card import render_card
 from models.training.comparison import compare_heads
 from models.training.options import Options
 from models.training.results import Comparison, Subgroup
-from tests.models.cached import cluster_features, spec_of
+from tests.models.data.cached import cluster_features, spec_of
 
 FEATURES = cluster_features()
 VERSIONS = {"features": {"python": "3.12"}, "heads": {"scikit-learn": "1.9"}}

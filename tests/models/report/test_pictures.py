@@ -22,7 +22,7 @@ from models.report.mistakes import find_mistakes
 from models.training.comparison import compare_heads
 from models.training.options import Options
 from models.training.results import Comparison
-from tests.models.cached import cluster_features, spec_of
+from tests.models.data.cached import cluster_features, spec_of
 from tests.models.report.test_html import Page
 
 FEATURES = cluster_features()

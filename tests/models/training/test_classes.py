@@ -30,8 +30,8 @@ from models.training.fitting import fit_classes
 from models.training.options import Options, make_study
 from models.training.results import Classes, Comparison
 from models.training.selection import select
-from tests.models.cached import cluster_features, spec_of
-from tests.models.classes import ISIC, class_features
+from tests.models.data.cached import cluster_features, spec_of
+from tests.models.data.classes import ISIC, class_features
 from tests.pictures import image_bytes
 
 QUICK = ["logistic_regression"]

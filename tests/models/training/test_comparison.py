@@ -18,7 +18,7 @@ from models.heads.svm import SVM_LIMIT
 from models.training.comparison import compare_heads
 from models.training.options import Options
 from models.training.results import Comparison
-from tests.models.clusters import clusters, features_of
+from tests.models.data.clusters import clusters, features_of
 
 QUICK = ["logistic_regression"]
 

@@ -15,7 +15,7 @@ from models.heads.base import score
 from models.training.comparison import compare_heads
 from models.training.options import Options
 from models.training.own_heads import find_head
-from tests.models.clusters import clusters, features_of
+from tests.models.data.clusters import clusters, features_of
 
 Write = Callable[..., str]
 

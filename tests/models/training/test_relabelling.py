@@ -15,7 +15,7 @@ from models.bundle.loading import load_bundle
 from models.training.relabelling import read_relabelling
 from models.training.selection import is_positive, select
 from tests.conftest import Run
-from tests.models.cached import cluster_features
+from tests.models.data.cached import cluster_features
 
 PIECES = ["melanoma", "melanoma (in situ)", "melanoma (less than 0.76 mm)"]
 

@@ -20,8 +20,8 @@ from models.training.comparison import compare_heads
 from models.training.folds import make_folds
 from models.training.options import Options
 from models.training.tuning import Reuse, Tuned, tune
-from tests.models.cached import with_images
-from tests.models.clusters import clusters, features_of
+from tests.models.data.cached import with_images
+from tests.models.data.clusters import clusters, features_of
 
 X, Y = clusters(120, 20)
 HEAD = HEADS["logistic_regression"]

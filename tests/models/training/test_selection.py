@@ -11,8 +11,8 @@ from features.audit.groups import groups_text
 from features.cache.contents import Features, write_features
 from fit_classifier import main
 from models.training.selection import Selection, select
-from tests.models.cached import cluster_features
-from tests.models.clusters import features_of
+from tests.models.data.cached import cluster_features
+from tests.models.data.clusters import features_of
 
 N = 40
 

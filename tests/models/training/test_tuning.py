@@ -16,7 +16,7 @@ from models.heads.base import Head, score
 from models.heads.fold import Fold
 from models.training.folds import make_folds
 from models.training.tuning import tune, tune_each
-from tests.models.clusters import clusters
+from tests.models.data.clusters import clusters
 
 SHAPES = [(150, 24), (90, 160)]
 

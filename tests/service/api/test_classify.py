@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from features.images.formats import require_heif
 from models.bundle.loading import load_bundle
 from models.inference.classifier import Classifier
 from models.inference.verdict import Verdict
@@ -12,6 +16,7 @@ from service import create_app
 from service.classifier.loaded import LoadedClassifier
 from service.errors import PROBLEM_TYPE
 from service.settings import Settings
+from tests.features.images.dicoms import PATIENT, dicom
 from tests.service.asking import Server, lesion_jpeg, multipart, noise_png
 
 CLASSIFY = "/api/v1/classify"
@@ -55,6 +60,30 @@ def test_http_gives_what_the_classifier_gives(server: Server, bundle: Path) -> N
         assert isinstance(verdict, Verdict)
         assert result["filename"] == verdict.filename
         assert result["probability"] == pytest.approx(verdict.probability, abs=1e-5)
+
+
+def test_pictures_of_phones_and_of_clinics_are_judged_and_raw_files_named(
+    server: Server, lesion: bytes
+) -> None:
+    picture = Image.open(io.BytesIO(lesion)).convert("RGB")
+    png, heic = io.BytesIO(), io.BytesIO()
+    picture.save(png, "PNG")
+    require_heif()
+    picture.save(heic, "HEIF", quality=100)
+    files = [
+        ("mole.png", png.getvalue()),
+        ("mole.dcm", dicom(np.asarray(picture))),
+        ("IMG_1.HEIC", heic.getvalue()),
+        ("IMG_1.RAF", b"FUJIFILMCCD-RAW 0201" + bytes(100)),
+        ("all.zip", b"PK\x03\x04" + bytes(100)),
+    ]
+    answer = server.classify(*files)
+    png_result, dicom_result, heic_result, raw, archive = answer.json["results"]
+    assert dicom_result["probability"] == pytest.approx(png_result["probability"], abs=1e-5)
+    assert 0 < heic_result["probability"] < 1
+    assert "RAF" in raw["error"]["message"]
+    assert "archive: unpack it" in archive["error"]["message"]
+    assert PATIENT not in answer.text
 
 
 def test_similar_training_images_are_named(server: Server, bundle: Path, lesion: bytes) -> None:

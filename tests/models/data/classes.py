@@ -9,7 +9,7 @@ import numpy as np
 
 from features.cache.contents import Features, read_features, write_features
 from features.embedding.specification import ExtractorSpec
-from tests.models.cached import cluster_features, spec_of
+from tests.models.data.cached import cluster_features, spec_of
 
 ISIC = ("MEL", "NV", "BCC", "AKIEC", "BKL", "DF", "VASC")
 SHARES = (0.15, 0.35, 0.1, 0.1, 0.14, 0.08, 0.08)

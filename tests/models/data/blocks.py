@@ -11,7 +11,7 @@ from models.heads.base import Head
 from models.heads.fold import Fold
 from models.heads.nystroem import NYSTROEM
 from models.training.folds import make_folds
-from tests.models.clusters import clusters
+from tests.models.data.clusters import clusters
 
 N, D = 900, 30
 
