@@ -94,7 +94,7 @@ def show(bundle: Path) -> None:
 @click.argument("features", type=click.Path(path_type=Path))
 @click.option(
     "--split", type=click.Choice([*SPLITS, "all"]), default="test",
-    show_default=True, help="Which images of FEATURES to judge.",
+    show_default=True, help="Which images of FEATURES to evaluate on.",
 )  # fmt: skip
 @click.option(
     "--against", type=click.Path(path_type=Path), metavar="CSV",
@@ -136,7 +136,7 @@ def evaluate(
         from features.cache.writer import require_place
         from models.bundle.loading import load_bundle
         from models.inference.assessment import against as compared
-        from models.inference.assessment import assess, write_scores
+        from models.inference.assessment import evaluate_bundle, write_scores
         from models.patients.tables import read_metadata
         from models.report.terminal import as_text, as_values
 
@@ -148,7 +148,9 @@ def evaluate(
             if metadata
             else None
         )
-        assessment = assess(loaded, cached, split, metadata=known, seed=seed, positives=positives)
+        assessment = evaluate_bundle(
+            loaded, cached, split, metadata=known, seed=seed, positives=positives
+        )
         loaded = loaded.fused() if metadata else loaded
         rival = (
             compared(assessment, loaded.head_title, against, seed=seed, column=score_column)

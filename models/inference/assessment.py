@@ -29,7 +29,7 @@ from models.training.classes import class_codes
 from models.training.relabelling import Relabelling
 from models.training.selection import distinct, is_positive
 
-__all__ = ["Assessment", "against", "assess", "write_scores"]
+__all__ = ["Assessment", "against", "evaluate_bundle", "write_scores"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -54,7 +54,7 @@ class Assessment:
     classes: ClassEvaluation | None = None
 
 
-def assess(
+def evaluate_bundle(
     bundle: Bundle,
     features: Features,
     split: str,

@@ -159,7 +159,7 @@ class Classifier:
         ]
         rows = self.embed([picture.frames for _, picture, _ in readable])
         verdicts = iter(
-            self.judge(
+            self.classify_embedded(
                 [filename for filename, _, _ in readable],
                 rows,
                 [patient for _, _, patient in readable],
@@ -238,7 +238,7 @@ class Classifier:
         """How many threads the network serves at the same time, each with an image of its own."""
         return self._extractor.prepare().lanes
 
-    def judge(
+    def classify_embedded(
         self,
         filenames: Sequence[str],
         rows: npt.NDArray[np.float32],
@@ -247,7 +247,7 @@ class Classifier:
         pictures: Sequence[Picture] | None = None,
         similar: int = 0,
     ) -> list[Verdict]:
-        """Judge embedded images.
+        """Classify embedded images.
 
         Parameters
         ----------

@@ -68,7 +68,7 @@ def read_scores(
     if not joined.rows and (of_split := split_word(path.stem)) and any(files.splits):
         raise LesionError(
             f"{path} has scores of none of the images of the {of_split} split, of which it is by "
-            "its name: rename it if it is not, or judge another --split"
+            "its name: rename it if it is not, or choose another --split"
         )
     truths = _truths(table, id_column)
     chosen = _chosen(path, table, id_column, truths, column)

@@ -58,7 +58,7 @@ def feedback_blueprint(
         with classifier.turn() as served:
             ((_, image),) = images_in(request, at_most=1)
             label = _label(served.bundle)
-            (case,) = served.examine([("image", image)])
+            (case,) = served.classify_cases([("image", image)])
             if not isinstance(case, Case):
                 raise Problem("unreadable_image", case.message)
             found = reviews.record(served, image, case, label)

@@ -125,10 +125,10 @@ class Served:
         """
         return [
             found.verdict if isinstance(found, Case) else found
-            for found in self.examine(images, patient)
+            for found in self.classify_cases(images, patient)
         ]
 
-    def examine(
+    def classify_cases(
         self,
         images: Sequence[tuple[str, bytes]],
         patient: Mapping[str, str] | None = None,
@@ -147,7 +147,7 @@ class Served:
         verdicts: Iterator[Verdict] = iter(())
         if rows:
             with self._metrics.stage.labels("head").time():
-                judged = self.classifier.judge(
+                judged = self.classifier.classify_embedded(
                     names, np.stack(rows), [patient] * len(rows), pictures=pictures, similar=similar
                 )
                 verdicts = iter(judged)
@@ -389,5 +389,5 @@ class LoadedClassifier:
             for frame in classifier.bundle.spec.frames
         )
         several = max(2, classifier.lanes)
-        classifier.judge(["warm-up"] * several, classifier.embed([blank] * several))
+        classifier.classify_embedded(["warm-up"] * several, classifier.embed([blank] * several))
         return Served(classifier, self._settings, self.metrics)

@@ -86,7 +86,7 @@ def pages_blueprint(
             except BadUpload as error:
                 page = render_template(template, problem=str(error))
                 return make_response(page, error.status)
-            found = served.examine(
+            found = served.classify_cases(
                 images,
                 patient,
                 similar=NEIGHBOURS if "similar" in request.form.getlist(SHOW) else 0,

@@ -16,7 +16,7 @@ from features.cache.contents import Features, write_features
 from features.errors import CacheMismatch, LesionError
 from models.__main__ import main
 from models.bundle.loading import Bundle, load_bundle
-from models.inference.assessment import against, assess
+from models.inference.assessment import against, evaluate_bundle
 from models.inference.rivals import read_scores
 from models.report.publishing import publish_bundle
 from models.training.comparison import compare_heads
@@ -48,7 +48,7 @@ def relabelled(**columns: Any) -> Features:
 
 def test_a_split_is_judged_as_the_comparison_judged_it(bundle: Bundle) -> None:
     for split in ("valid", "test"):
-        found = assess(bundle, FEATURES, split).evaluation.as_dict()
+        found = evaluate_bundle(bundle, FEATURES, split).evaluation.as_dict()
         known = bundle.metrics[split]
         assert {name: found[name] for name in known} == known
 
@@ -90,7 +90,7 @@ def test_scores_are_written_and_come_back_as_equal(
     assert invoke(bundle.folder, cache, "--scores", out).exit_code == 0
     with out.open() as file:
         rows = list(csv.DictReader(file))
-    found = assess(bundle, FEATURES, "test").evaluation
+    found = evaluate_bundle(bundle, FEATURES, "test").evaluation
     assert [float(row["score"]) for row in rows] == found.scores.tolist()
     assert [int(row["suspicious"]) for row in rows] == found.suspicious.astype(int).tolist()
     done = invoke(bundle.folder, cache, "--against", out, "--json")
@@ -106,7 +106,7 @@ def test_better_scores_are_told_apart(bundle: Bundle, tmp_path: Path) -> None:
     truth = FEATURES.items.label == "melanoma"
     lines = [f"{n},{float(t) + n / 1e4},{int(t)}" for n, t in enumerate(truth)]
     path.write_text("\n".join(["image_id,melanoma,label", *lines]))
-    mine, theirs, test, notes = against(assess(bundle, FEATURES, "all"), "Mine", path)
+    mine, theirs, test, notes = against(evaluate_bundle(bundle, FEATURES, "all"), "Mine", path)
     assert theirs.auc is not None
     assert theirs.auc.value == 1
     assert test.told_apart
@@ -119,7 +119,7 @@ def test_half_the_images_and_other_labels_are_told(bundle: Bundle, tmp_path: Pat
     path = tmp_path / "half.csv"
     lines = [f"{number}.jpg,{number % 7},{number % 2}" for number in range(0, 240, 2)]
     path.write_text("\n".join(["name,score,label", *lines]))
-    assessment = assess(bundle, FEATURES, "test")
+    assessment = evaluate_bundle(bundle, FEATURES, "test")
     *_, notes = against(assessment, "Mine", path)
     assert any("only these are compared" in note for note in notes)
     assert any("another label" in note for note in notes)
@@ -149,15 +149,15 @@ def test_scores_that_can_not_be_compared_are_refused(
 def test_another_extractor_is_refused_with_the_difference(bundle: Bundle) -> None:
     other = cluster_features(spec=spec_of(SMALL + 1))
     with pytest.raises(CacheMismatch, match=rf"dim {SMALL} against {SMALL + 1}"):
-        assess(bundle, other, "test")
+        evaluate_bundle(bundle, other, "test")
 
 
 def test_what_can_not_be_judged_is_said(bundle: Bundle) -> None:
     nothing = relabelled(split=np.array(["train"] * 240))
     with pytest.raises(LesionError, match=r"no labelled image in the test split: .* train"):
-        assess(bundle, nothing, "test")
+        evaluate_bundle(bundle, nothing, "test")
     with pytest.raises(LesionError, match=r"tells melanoma from benign, .* labelled cat"):
-        assess(bundle, relabelled(label=np.array(["cat"] * 240)), "test")
+        evaluate_bundle(bundle, relabelled(label=np.array(["cat"] * 240)), "test")
 
 
 def test_repeated_and_contradicting_images_are_left_out(bundle: Bundle) -> None:
@@ -166,7 +166,7 @@ def test_repeated_and_contradicting_images_are_left_out(bundle: Bundle) -> None:
     row[test[1]], label[test[1]] = row[test[0]], label[test[0]]
     row[test[3]] = row[test[2]]
     label[test[2]], label[test[3]] = "benign", "melanoma"
-    found = assess(bundle, relabelled(row=row, label=label), "test")
+    found = evaluate_bundle(bundle, relabelled(row=row, label=label), "test")
     assert found.evaluation.n == len(test) - 3
     assert found.notes == (
         "Repeated images used only once: 1.",
@@ -214,8 +214,8 @@ def test_the_same_seed_gives_the_same_bundle(tmp_path: Path) -> None:
 @pytest.mark.parametrize("word", ["MEL", "mel", "Malignant melanoma", "MELANOMA"])
 def test_the_positive_class_is_known_by_its_other_names(bundle: Bundle, word: str) -> None:
     label = np.where(FEATURES.items.label == "melanoma", word, "nv")
-    found = assess(bundle, relabelled(label=label), "test")
-    same = assess(bundle, FEATURES, "test")
+    found = evaluate_bundle(bundle, relabelled(label=label), "test")
+    same = evaluate_bundle(bundle, FEATURES, "test")
     assert found.evaluation.auc == same.evaluation.auc
     told = "Classes that the bundle was not fitted on count as not melanoma: nv ("
     assert any(note.startswith(told) for note in found.notes)
@@ -232,7 +232,7 @@ def test_what_may_be_the_positive_class_is_asked_for(
     assert f"say --positive {word}" in done.output
     done = invoke(bundle.folder, cache, "--positive", word, "--json")
     assert done.exit_code == 0, done.output
-    same = assess(bundle, FEATURES, "test").evaluation
+    same = evaluate_bundle(bundle, FEATURES, "test").evaluation
     assert json.loads(done.stdout)["auc"]["value"] == same.auc.value  # type: ignore[union-attr]
 
 
@@ -240,7 +240,7 @@ def test_some_of_the_positives_under_another_name_are_not_negatives(bundle: Bund
     label = FEATURES.items.label.copy().astype("U20")
     label[np.flatnonzero(label == "melanoma")[::2]] = "Malignant"
     with pytest.raises(LesionError, match="labelled Malignant, of which the bundle doesn't know"):
-        assess(bundle, relabelled(label=label), "test")
+        evaluate_bundle(bundle, relabelled(label=label), "test")
 
 
 def scores_of(path: Path, header: str, *, start: int = 0, **columns: Any) -> Path:
@@ -262,7 +262,7 @@ def scores_of(path: Path, header: str, *, start: int = 0, **columns: Any) -> Pat
 )
 def test_the_truth_is_no_score(bundle: Bundle, tmp_path: Path, header: str) -> None:
     path = scores_of(tmp_path / "rival.csv", header)
-    _, theirs, test, notes = against(assess(bundle, FEATURES, "all"), "Mine", path)
+    _, theirs, test, notes = against(evaluate_bundle(bundle, FEATURES, "all"), "Mine", path)
     assert theirs.auc is not None
     assert theirs.auc.value < 0.1
     column = header.split(",")[2]
@@ -277,7 +277,7 @@ def test_a_column_that_is_the_truth_by_its_values_is_refused(
     path = tmp_path / "rival.csv"
     path.write_text("\n".join(["image,answer", *(f"{n},{t}" for n, t in enumerate(truth))]))
     with pytest.raises(LesionError, match="that is the truth, not a score"):
-        against(assess(bundle, FEATURES, "all"), "Mine", path)
+        against(evaluate_bundle(bundle, FEATURES, "all"), "Mine", path)
 
 
 def test_of_several_columns_of_numbers_one_is_asked_for(bundle: Bundle, tmp_path: Path) -> None:
@@ -285,8 +285,8 @@ def test_of_several_columns_of_numbers_one_is_asked_for(bundle: Bundle, tmp_path
     lines = [f"{n},{n / 300:.4f},{1 - n / 300:.4f},{n % 90}" for n in range(240)]
     path.write_text("\n".join(["image,first,second,age", *lines]))
     with pytest.raises(LesionError, match=r"several columns of numbers.*--score-column"):
-        against(assess(bundle, FEATURES, "all"), "Mine", path)
-    mine = assess(bundle, FEATURES, "all")
+        against(evaluate_bundle(bundle, FEATURES, "all"), "Mine", path)
+    mine = evaluate_bundle(bundle, FEATURES, "all")
     one = against(mine, "Mine", path, column="first")[1]
     other = against(mine, "Mine", path, column="second")[1]
     assert one.auc.value == pytest.approx(1 - other.auc.value)  # type: ignore[union-attr]

@@ -19,7 +19,7 @@ from features.embedding.extractor import load_extractor
 from models.__main__ import main
 from models.bundle.loading import Bundle, load_bundle
 from models.bundle.manifest import BundleRefused, seal
-from models.inference.assessment import assess
+from models.inference.assessment import evaluate_bundle
 from models.inference.classifier import Classifier
 from models.inference.verdict import Verdict
 from models.inference.wording import not_used
@@ -326,13 +326,13 @@ def test_a_feature_file_is_judged_as_in_the_comparison(
     comparison: Comparison, folder: Path, plain: Path
 ) -> None:
     bundle: Bundle = load_bundle(folder)
-    found = assess(bundle, FEATURES, "valid", metadata=known())
+    found = evaluate_bundle(bundle, FEATURES, "valid", metadata=known())
     expected = comparison.heads[FUSION].evaluations["valid"]
     np.testing.assert_allclose(found.evaluation.scores, expected.scores, rtol=1e-6, atol=1e-6)
     assert found.evaluation.operating_point == expected.operating_point
     assert "of 48 images" in found.notes[-1]
     with pytest.raises(BundleRefused, match="judges by the image alone"):
-        assess(load_bundle(plain), FEATURES, "valid", metadata=known())
+        evaluate_bundle(load_bundle(plain), FEATURES, "valid", metadata=known())
 
 
 def test_the_command_takes_age_and_sex(folder: Path, tmp_path: Path) -> None:
