@@ -28,6 +28,7 @@ _ENDING: Final = re.compile(
     r"\.(jpe?g|jpe|jfif|png|tiff?|bmp|webp|gif|ppm|pgm|avif|jp2|j2k|hei[cf]|dcm|jxl)$"
 )
 _URL: Final = re.compile(r"^(file://|[A-Za-z]:)")
+_ABSOLUTE: Final = re.compile(r"\s*(/|\\|file:|[A-Za-z]:)")
 
 _SAMPLE: Final = 2000
 _SEVERAL_IDS: Final = 0.5
@@ -241,13 +242,11 @@ class Files:
                     settled["folder"] += 1
                     candidates = near
             drafts.append((number, candidates, best))
-        # Where folders of ids are those of files, a file in another folder is another file.
-        strict = any(best for _, candidates, best in drafts if candidates)
-        for number, candidates, best in drafts:
+        others = self._other_files(drafts, names, [id_of(row) for row in rows])
+        found.notes += _not_meant(others, called)
+        for number, candidates, _ in drafts:
             row = rows[number]
-            if strict and names[number].folders and not best:
-                candidates = []
-            if not candidates:
+            if not candidates or number in others:
                 found.unmatched.append(id_of(row))
             elif len(candidates) > 1:
                 found.ambiguous.append((id_of(row), [self.paths[at] for at in candidates]))
@@ -255,6 +254,48 @@ class Files:
                 found.rows.setdefault(candidates[0], []).append(row)
         found.notes += _settled(settled, called, bound)
         return found
+
+    def _other_files(
+        self, drafts: Sequence[tuple[int, list[int], int]], names: Sequence[_Name], ids: list[str]
+    ) -> dict[int, tuple[str, str]]:
+        """Find ids that mean files which are not there, by what the table's other ids show.
+
+        Where ids have the files' folders, a file in another folder is another file; where they
+        have the files' own paths, so is one that an id passes by from above; and where they have
+        the files' endings, one with another ending.
+        """
+        drafts = [draft for draft in drafts if draft[1]]
+        chosen = {number: self._names[candidates[0]] for number, candidates, _ in drafts}
+        inner = [(number, best) for number, _, best in drafts if names[number].folders]
+        odd: set[int] = set()
+        if any(best for _, best in inner):
+            odd |= {number for number, best in inner if not best}
+        relative = [
+            (number, best) for number, best in inner if best and not _ABSOLUTE.match(ids[number])
+        ]
+        if any(best == len(names[number].folders) for number, best in relative):
+            odd |= {number for number, best in relative if best < len(names[number].folders)}
+        whole = {
+            number for number, _ in relative if names[number].folders == chosen[number].folders
+        }
+        if whole:
+            odd |= {number for number, _ in relative} - whole
+        spelt = {number for number in chosen if names[number].ending}
+        exact = {number for number in spelt if names[number].ending == chosen[number].ending}
+        if exact:
+            odd |= spelt - exact
+        nearest = {number: candidates[0] for number, candidates, _ in drafts}
+        return {number: (ids[number], self.paths[nearest[number]]) for number in sorted(odd)}
+
+
+def _not_meant(others: Mapping[int, tuple[str, str]], called: str) -> list[str]:
+    if not others:
+        return []
+    text, path = next(iter(others.values()))
+    return [
+        f"{called}: {len(others)} ids were not taken for the files that come nearest ({text!r} for "
+        f"{path!r}), since other ids have the files' own folders and endings"
+    ]
 
 
 def _settled(settled: Mapping[str, int], called: str, split: str) -> list[str]:

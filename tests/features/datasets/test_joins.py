@@ -350,3 +350,31 @@ def test_no_image_ever_gets_the_label_of_another(
             return
     for path, label in found.items():
         assert label in ("", labels_of[path]), path
+
+
+@pytest.mark.parametrize(
+    ("files", "rows", "expected"),
+    [
+        (["a/1.jpg", "b/1.png"], ["a/1.jpg,round", "b/1.jpg,flat"], ["round", ""]),
+        (["a/1.jpg", "b/2.jpg"], ["b/2.jpg,round", "c/a/1.jpg,flat"], ["", "round"]),
+        (["c/a/1.jpg", "b/2.jpg"], ["b/2.jpg,round", "a/1.jpg,flat"], ["", "round"]),
+        (["a/1.png", "b/1.png"], ["a/1.jpg,round", "b/1.jpg,flat"], ["round", "flat"]),
+        (["c/a/1.jpg", "c/b/2.jpg"], ["b/2.jpg,round", "a/1.jpg,flat"], ["flat", "round"]),
+        (["a/1.jpg", "b/2.jpg"], ["c/b/2.jpg,round", "c/a/1.jpg,flat"], ["flat", "round"]),
+        (["a/1.jpg", "b/2.jpg"], ["b/2.jpg,round", "/c/a/1.jpg,flat"], ["flat", "round"]),
+    ],
+    ids=[
+        "ending",
+        "above",
+        "below",
+        "all converted",
+        "all from below",
+        "all from above",
+        "one absolute",
+    ],
+)
+def test_ids_of_files_that_are_not_there_are_not_taken_for_their_neighbours(
+    folder_of_images: Make, tmp_path: Path, files: list[str], rows: list[str], expected: list[str]
+) -> None:
+    found = labels(folder_of_images(*files), table(tmp_path / "t.csv", "image,dx", *rows))
+    assert [found[path] for path in files] == expected
