@@ -34,6 +34,7 @@ _COMPRESSED: Final[dict[bytes, Callable[[Path], IO[bytes]]]] = {
     b"BZh": bz2.open,
     b"\xfd7zXZ": lzma.open,
 }
+# What the standard library raises on archives that are damaged, encrypted or packed in other ways.
 _DAMAGE: Final = (
     zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, OSError, EOFError,
     ValueError, LookupError, NotImplementedError, RuntimeError,
