@@ -56,7 +56,7 @@ _OTHER_ENDINGS: Final = frozenset(
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Size:
     """Of an original image, in pixels."""
 

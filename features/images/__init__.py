@@ -6,7 +6,9 @@ decoding: Decoded, Frame, IMAGE_SUFFIXES, MAX_PIXELS, PIXELS_VERSION, Pixels, RE
 dicom: patient_of
 formats: NOT_READ
 lesion: Box, WHOLE
-quality: Fault, Hint, Quality, check_quality, is_nearly_black
+processes: Readers, usable_cores
+quality: Fault, Hint, Quality, check_quality
+reading: FileState, Read, file_state
 thumbnails: Thumbnail, data_uri, thumbnail
 Within the room: depth, strict
 """

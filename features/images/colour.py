@@ -6,6 +6,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 __all__ = ["AS_IS", "COLOURS", "SHADES_OF_GREY", "correct", "light"]
 
@@ -14,6 +15,7 @@ SHADES_OF_GREY: Final = "shades-of-grey"
 COLOURS: Final = (AS_IS, SHADES_OF_GREY)
 
 _POWER: Final = 6
+_POWERS: Final = (np.arange(256) / 255.0) ** _POWER
 
 
 def light(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
@@ -40,7 +42,7 @@ def light(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     >>> light(np.full((2, 2, 3), (200, 100, 100), np.uint8)).round(3).tolist()
     [1.414, 0.707, 0.707]
     """
-    powers = (pixels.reshape(-1, 3) / 255.0) ** _POWER
+    powers = _POWERS.take(pixels.reshape(-1, 3))
     channels = powers.mean(axis=0) ** (1 / _POWER)
     length = np.sqrt((channels**2).mean())
     if channels.min() <= 0:
@@ -49,21 +51,19 @@ def light(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
     return np.asarray(channels / length, np.float64)
 
 
-def correct(
-    pixels: npt.NDArray[np.uint8], colour: npt.NDArray[np.float64]
-) -> npt.NDArray[np.uint8]:
-    """Show pixels as if the light had been white.
+def correct(image: Image.Image, colour: npt.NDArray[np.float64]) -> Image.Image:
+    """Show a picture as if the light had been white.
 
     Parameters
     ----------
-    pixels : ndarray of uint8, shape (height, width, 3)
+    image : Image
+        In RGB.
     colour : ndarray of float, shape (3,)
         As `light` gives it.
 
     Returns
     -------
-    ndarray of uint8, shape (height, width, 3)
+    Image
     """
-    levels = np.arange(256)[:, np.newaxis] / colour
-    table = np.clip(levels, 0, 255).round().astype(np.uint8)
-    return np.stack([table[pixels[..., channel], channel] for channel in range(3)], axis=-1)
+    levels = np.arange(256) / colour[:, np.newaxis]
+    return image.point(np.clip(levels, 0, 255).round().astype(np.uint8).ravel().tolist())

@@ -206,8 +206,7 @@ def decode(
             # Asked for only now: Pillow would pass over damage that it meets on the way to EXIF.
             orientation = _orientation(image)
             turn = _TURNS.get(orientation)
-            boxes = _boxes(loaded, wanted, turn)
-            pixels = _frames(loaded, wanted, boxes, turn)
+            pixels, boxes = _Picture(loaded, turn).frames(wanted)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise _too_large(max_pixels) from error
     except UnidentifiedImageError as error:
@@ -292,53 +291,62 @@ def _least(frame: Frame) -> int:
     return frame.size if frame.region == "whole" else 2 * frame.size
 
 
-def _boxes(
-    image: Image.Image, frames: Sequence[Frame], turn: Image.Transpose | None
-) -> tuple[Box, ...]:
-    lesion = WHOLE
-    if any(frame.region == "lesion" for frame in frames):
-        lesion = locate(_cut(image, Frame(SIDE), WHOLE, turn))
-    return tuple(lesion if frame.region == "lesion" else WHOLE for frame in frames)
+class _Picture:
+    """A decoded image, of which squares are made; what they share is made once."""
 
+    def __init__(self, image: Image.Image, turn: Image.Transpose | None) -> None:
+        self._profile = image.info.get("icc_profile")
+        self._turn = turn
+        if image.has_transparency_data:
+            over = image.convert("RGBA")
+            image = Image.new("RGBA", over.size, "white")
+            image.alpha_composite(over)
+            image = image.convert("RGB")
+        elif image.mode not in {"RGB", "L", "CMYK", "LAB"}:
+            image = image.convert("RGB")
+        self._image = image
 
-def _frames(
-    image: Image.Image, frames: Sequence[Frame], boxes: Sequence[Box], turn: Image.Transpose | None
-) -> tuple[Pixels, ...]:
-    cut = [_cut(image, frame, box, turn) for frame, box in zip(frames, boxes, strict=True)]
-    if all(frame.colour == AS_IS for frame in frames):
-        return tuple(cut)
-    colour = light(_cut(image, Frame(SIDE), WHOLE, None))
-    return tuple(
-        pixels if frame.colour == AS_IS else correct(pixels, colour)
-        for frame, pixels in zip(frames, cut, strict=True)
-    )
+    @functools.cached_property
+    def _upright(self) -> Image.Image:
+        return self._turned(self._image)
 
+    @functools.cached_property
+    def _small(self) -> Image.Image:
+        """The whole image for what is estimated, as it lies in the file."""
+        return self._square(self._image, SIDE)
 
-def _cut(image: Image.Image, frame: Frame, box: Box, turn: Image.Transpose | None) -> Pixels:
-    if box == WHOLE:
-        square = _to_square(image, frame.size)
-        return np.asarray(square if turn is None else square.transpose(turn), dtype=np.uint8)
-    upright = image if turn is None else image.transpose(turn)
-    width, height = upright.size
-    inside = (box.left * width, box.top * height, box.right * width, box.bottom * height)
-    return np.asarray(_to_square(upright, frame.size, inside), dtype=np.uint8)
+    def frames(self, frames: Sequence[Frame]) -> tuple[tuple[Pixels, ...], tuple[Box, ...]]:
+        """Cut out frames, and tell where each of them lies."""
+        lesion = WHOLE
+        if any(frame.region == "lesion" for frame in frames):
+            lesion = locate(np.asarray(self._turned(self._small)))
+        boxes = tuple(lesion if frame.region == "lesion" else WHOLE for frame in frames)
+        cut = [self._cut(frame.size, box) for frame, box in zip(frames, boxes, strict=True)]
+        if any(frame.colour != AS_IS for frame in frames):
+            colour = light(np.asarray(self._small))
+            cut = [
+                square if frame.colour == AS_IS else correct(square, colour)
+                for frame, square in zip(frames, cut, strict=True)
+            ]
+        return tuple(np.asarray(square) for square in cut), boxes
 
+    def _cut(self, size: int, box: Box) -> Image.Image:
+        if box == WHOLE:
+            return self._turned(self._square(self._image, size))
+        width, height = self._upright.size
+        inside = (box.left * width, box.top * height, box.right * width, box.bottom * height)
+        return self._square(self._upright, size, inside)
 
-def _to_square(
-    image: Image.Image, size: int, box: tuple[float, float, float, float] | None = None
-) -> Image.Image:
-    profile = image.info.get("icc_profile")
-    if image.has_transparency_data:
-        over = image.convert("RGBA")
-        image = Image.new("RGBA", over.size, "white")
-        image.alpha_composite(over)
-        image = image.convert("RGB")
-    elif image.mode not in {"RGB", "L", "CMYK", "LAB"}:
-        image = image.convert("RGB")
-    image = image.resize((size, size), Image.Resampling.BILINEAR, box=box)
-    if profile:
-        image = _to_srgb(image, profile)
-    return image.convert("RGB")
+    def _turned(self, image: Image.Image) -> Image.Image:
+        return image if self._turn is None else image.transpose(self._turn)
+
+    def _square(
+        self, image: Image.Image, size: int, box: tuple[float, float, float, float] | None = None
+    ) -> Image.Image:
+        image = image.resize((size, size), Image.Resampling.BILINEAR, box=box)
+        if self._profile:
+            image = _to_srgb(image, self._profile)
+        return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:

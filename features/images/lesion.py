@@ -24,6 +24,15 @@ _FRAME: Final = 150
 _RING: Final = (0.38, 0.62)
 _CHANNELS: Final = np.array([0.3, 0.4, 0.3], np.float32)
 
+_ACROSS: Final = np.linspace(-0.5, 0.5, SIDE, dtype=np.float32)
+_DISTANCE: Final = np.hypot(_ACROSS[:, np.newaxis], _ACROSS)
+_AROUND: Final = (_RING[0] < _DISTANCE) & (_RING[1] > _DISTANCE)
+_MIDDLE: Final = _DISTANCE < 0.5
+_FADING: Final = np.exp(-((_DISTANCE / 0.55) ** 4))
+_WEIGHT: Final = np.exp(-((_DISTANCE / 0.3) ** 2))
+
+Mask = npt.NDArray[np.bool_]
+
 
 @dataclass(frozen=True)
 class Box:
@@ -66,29 +75,47 @@ def locate(pixels: npt.NDArray[np.uint8]) -> Box:
     """
     if pixels.shape != (SIDE, SIDE, 3):
         raise ValueError(f"got pixels of shape {pixels.shape}, expected ({SIDE}, {SIDE}, 3)")
-    smooth = ndimage.gaussian_filter(pixels.astype(np.float32), (_SMOOTHING, _SMOOTHING, 0))
-    across = np.linspace(-0.5, 0.5, SIDE, dtype=np.float32)
-    distance = np.hypot(across[:, np.newaxis], across)
-    brightness = smooth.sum(axis=-1)
-    ring = (distance > _RING[0]) & (distance < _RING[1]) & (brightness > _FRAME)
-    if ring.sum() < SIDE:
+    smooth = ndimage.gaussian_filter(pixels, (_SMOOTHING, _SMOOTHING, 0), output=np.float32)
+    red, green, blue = np.moveaxis(smooth, -1, 0)
+    brightness = red + green + blue
+    ring = _AROUND & (brightness > _FRAME)
+    if np.count_nonzero(ring) < SIDE:
         ring = np.ones_like(ring)
-    skin = np.median(smooth[ring], axis=0)
+    skin = np.array([np.median(plane[ring]) for plane in (red, green, blue)])
     darker = np.maximum(skin - smooth, 0) @ _CHANNELS
-    darker *= (brightness > _BLACK) * np.exp(-((distance / 0.55) ** 4))
-    found = darker > _otsu(darker[distance < 0.5])
-    found = ndimage.binary_fill_holes(ndimage.binary_opening(found, iterations=2))
+    darker *= (brightness > _BLACK) * _FADING
+    found = _without_holes(_opened(darker > _otsu(darker[_MIDDLE])))
     patches, count = ndimage.label(found)
     if not count:
         return WHOLE
-    weight = np.exp(-((distance / 0.3) ** 2))
-    sums = ndimage.sum_labels(weight, patches, range(1, count + 1))
-    rows, columns = np.nonzero(patches == 1 + int(np.argmax(sums)))
-    if len(rows) < _LEAST_AREA * SIDE**2:
+    sums = np.bincount(patches.ravel(), _WEIGHT.ravel())
+    patch = patches == 1 + int(np.argmax(sums[1:]))
+    if np.count_nonzero(patch) < _LEAST_AREA * SIDE**2:
         return WHOLE
+    rows, columns = (np.flatnonzero(patch.any(axis)) for axis in (1, 0))
     return _around(
-        columns.min() / SIDE, rows.min() / SIDE, (columns.max() + 1) / SIDE, (rows.max() + 1) / SIDE
+        columns[0] / SIDE, rows[0] / SIDE, (columns[-1] + 1) / SIDE, (rows[-1] + 1) / SIDE
     )
+
+
+def _opened(found: Mask) -> Mask:
+    """Do what SciPy's `binary_opening` does with two iterations, several times as fast."""
+    # What lies outside counts as empty both for shrinking and for growing.
+    padded = np.zeros((SIDE + 2, SIDE + 2), bool)
+    inner = padded[1:-1, 1:-1]
+    inner[:] = found
+    for join in (np.logical_and, np.logical_and, np.logical_or, np.logical_or):
+        sideways = join(padded[1:-1, :-2], padded[1:-1, 2:])
+        upright = join(padded[:-2, 1:-1], padded[2:, 1:-1])
+        join(inner, join(sideways, upright), out=inner)
+    return inner
+
+
+def _without_holes(found: Mask) -> Mask:
+    outside = np.pad(~found, 1, constant_values=True)
+    labels, count = ndimage.label(outside)
+    # The rim, which is one with all that is open to it, has the first label.
+    return found if count == 1 else (labels != 1)[1:-1, 1:-1]
 
 
 def _around(left: float, top: float, right: float, bottom: float) -> Box:

@@ -71,12 +71,15 @@ def test_every_image_gets_its_own_embedding(
         np.testing.assert_allclose(embedding, alone, rtol=1e-3, atol=1e-5)
 
 
-def test_unchanged_images_cost_nothing(images: Path, extractor: Extractor, tmp_path: Path) -> None:
+def test_unchanged_images_cost_nothing(
+    images: Path, extractor: Extractor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("features.extraction.remembered._RACY_NS", 0)
     out = tmp_path / "features.h5"
     embed(images, extractor, out)
     before = out.stat()
     # An extractor that was never made ready shows that nothing was decoded or embedded.
-    fresh = load_extractor("inception_v3", "untrained", input_size=75)
+    fresh = Extractor(extractor.spec, lambda size: pytest.fail("the network was loaded"))
     told: list[tuple[int, int]] = []
     outcome = embed(images, fresh, out, progress=lambda *news: told.append(news))
     assert (outcome.embedded, outcome.known) == (0, 8)
