@@ -150,7 +150,6 @@ def main(
     from models.bundle.saving import BundleOptions, find_weights
     from models.bundle.staging import require_free
     from models.decisions.thresholds import read_rule
-    from models.inference.feedback import FeedbackStore, add_feedback
     from models.machine import allowance
     from models.patients.tables import read_metadata
     from models.report.publishing import publish_bundle
@@ -170,9 +169,12 @@ def main(
             settled, its_settings = read_settings(settings, names)
             names, given = [settled], {settled: its_settings}
         free = allowance(memory)
-        cached = read_features(features, small=min(2**30, free // 8), held=free // 4)
+        # As they are stored, many embeddings take half the memory or less.
+        cached = read_features(features, small=min(2**27, free // 8), held=free // 4)
         reviewed: tuple[str, ...] = ()
         if feedback is not None:
+            from models.inference.feedback import FeedbackStore, add_feedback
+
             with FeedbackStore(feedback) as store:
                 cached, reviewed = add_feedback(cached, store.read())
         relabelling = read_relabelling(cached, positives, merges, excluded)

@@ -1,115 +1,87 @@
-"""The recipes side by side: how well heads do on the embeddings of each, and what these cost.
+"""How well heads do on what is read off a frozen network, on each weights file that there is.
 
-Embeds the images of the folder that LESION_TEST_DATA names by each recipe, as a user would, finds
-copies by the audit, and compares heads by cross-validation with several seeds. The differences are
-of scores of the same images.
+Embeds the images of the folder that LESION_TEST_DATA names, as a user would, and finds copies by
+the audit. Then the recipes side by side, with the program's own heads; and, with `--trials`, other
+ways to use the same passes of the network, or more of them, beside the default recipe.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
-import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import norm
 
 from benchmarks.machine import describe
-from features.audit.groups import find_groups, groups_path
-from features.cache.contents import Features, read_features
-from models.evaluation.roc import auc_interval, placements
+from benchmarks.trials import (
+    Judged,
+    Study,
+    aligned,
+    corrected_difference,
+    delong_difference,
+    gram,
+    judge,
+    ridge,
+    stacked,
+)
+from features.audit.groups import read_groups
+from features.cache.contents import Features, Items, read_features
+from features.embedding.specification import ExtractorSpec
+from features.images.decoding import Frame, decode
+from features.networks.openvino import import_openvino
+from features.networks.registry import NETWORKS
+from models.evaluation.paired import holm
+from models.evaluation.roc import auc_interval
 from models.evaluation.values import Interval
 from models.heads.ensemble import ENSEMBLE, MEMBERS
 from models.training.comparison import compare_heads
 from models.training.options import Options
 from models.training.results import Comparison
+from models.training.selection import select
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "accuracy.md"
 RECIPES = ("fast", "accurate")
+LAYERS = tuple(NETWORKS["inception_v3"].layers)
+DEFAULT = NETWORKS["inception_v3"].recipes["accurate"].layers
+FRAMES = ("identity", "lesion:identity")
+MIRRORED = ("flip-h", "lesion:flip-h")
 
-Floats = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Measured:
-    """Heads on the embeddings of one recipe.
-
-    Parameters
-    ----------
-    features : Features
-    comparisons : list of Comparison
-        One for each seed of the folds.
-    seconds : float or None
-        Of extraction per image; None where the feature file was there already.
-    """
-
-    features: Features
-    comparisons: list[Comparison]
-    seconds: float | None
-
-    def repeats(self, head: str) -> tuple[npt.NDArray[Any], Floats]:
-        """Give labels and the out-of-fold scores of every seed, (seeds, n), in one order."""
-        found = [one.heads[head].evaluations["cross-validation"] for one in self.comparisons]
-        return found[0].labels, np.stack([one.scores for one in found])
+Key = tuple[str, str, str]
+Columns = npt.NDArray[np.float32]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, help="folder to keep feature files in, to go on from")
     parser.add_argument("--repeats", type=int, default=5, help="seeds of the folds")
-    parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=-1)
+    parser.add_argument("--trials", action="store_true", help="also what else was tried: hours")
     parser.add_argument("--write", action="store_true", help="write docs/accuracy.md, too")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         work = options.work or Path(folder)
         work.mkdir(parents=True, exist_ok=True)
-        text = report({recipe: measure(recipe, work, options) for recipe in RECIPES})
-    print(text)
+        texts = {"recipes": recipes(work, options)}
+        if options.trials:
+            texts["trials"] = trials(work, options)
+    print("\n\n".join(texts.values()))
     if options.write:
         page = PAGE.read_text(encoding="utf-8")
-        marks = r"(<!-- recipes -->\n).*?(<!-- /recipes -->)"
-        PAGE.write_text(re.sub(marks, lambda m: m[1] + text + "\n" + m[2], page, flags=re.DOTALL))
-
-
-def measure(recipe: str, work: Path, options: argparse.Namespace) -> Measured:
-    path = work / f"{recipe}.h5"
-    seconds = None
-    if not path.exists():
-        start = time.perf_counter()
-        run("extract_features.py", shared() / "data" / "isic2017_256", "--recipe", recipe,
-            "--weights", next((shared() / "weights").glob("inception_v3*.h5")),
-            "--precision", "fp32", "--out", path)  # fmt: skip
-        seconds = time.perf_counter() - start
-    features = read_features(path)
-    # Copies are the same whatever the recipe; the pictures tell them better than embeddings do.
-    first, own = groups_path(work / f"{RECIPES[0]}.h5"), groups_path(path)
-    if not first.exists():
-        run("-m", "features", "audit", path, "--groups", first)
-    if own != first and not own.exists():
-        shutil.copyfile(first, own)
-    together = find_groups("auto", path, features.items)
-    comparisons = [
-        compare_heads(
-            features,
-            Options(heads=[*MEMBERS, ENSEMBLE], folds=options.folds, seed=seed, jobs=options.jobs),
-            groups=together.group,
-            progress=lambda message: print(f"{recipe}: {message}", file=sys.stderr),
-        )
-        for seed in range(options.repeats)
-    ]
-    images = len(features.embeddings)
-    return Measured(features, comparisons, None if seconds is None else seconds / images)
+        for name, text in texts.items():
+            marks = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
+            page = re.sub(marks, lambda m, text=text: m[1] + text + "\n" + m[2], page, flags=re.S)
+        PAGE.write_text(page, encoding="utf-8")
 
 
 def shared() -> Path:
@@ -119,77 +91,300 @@ def shared() -> Path:
     return Path(given).resolve()
 
 
+def weights_files() -> dict[str, Path]:
+    """Name the files by what tells them apart, Keras' own first: ``{"keras": …, "2015": …}``."""
+    found = (shared() / "weights").glob("inception_v3_*_notop.weights.h5")
+    return {path.name.split("_")[2]: path for path in sorted(found, reverse=True)}
+
+
+def extracted(
+    work: Path, name: str, weights: Path, *words: str, data: str = "isic2017_256"
+) -> Path:
+    """Give the feature file of that name; made now if it isn't there."""
+    path = work / f"{name}.h5"
+    if not path.exists():
+        run("extract_features.py", shared() / "data" / data, "--weights", weights,
+            "--precision", "fp32", "--out", path, *words)  # fmt: skip
+    return path
+
+
 def run(*words: object) -> None:
     subprocess.run([sys.executable, *map(str, words)], cwd=ROOT, check=True)
 
 
-def mean_placements(labels: npt.NDArray[Any], scores: Floats) -> tuple[Floats, Floats]:
-    """Average DeLong's placements over repeats; their mean is the mean area."""
-    ahead, behind = placements(labels, scores)
-    return ahead.mean(axis=0), behind.mean(axis=0)
+def groups_of(features: Features, path: Path, work: Path) -> npt.NDArray[np.str_]:
+    """Give what belongs together; copies are the same whatever the weights and the recipe."""
+    table = work / "groups.csv"
+    if not table.exists():
+        run("-m", "features", "audit", path, "--groups", table)
+    return read_groups(table, features.items).group
 
 
-def interval(ahead: Floats, behind: Floats) -> Interval:
-    """Give a mean of placements, or of their differences, with its 95 % interval."""
-    value = float(ahead.mean())
-    variance = ahead.var(ddof=1) / len(ahead) + behind.var(ddof=1) / len(behind)
-    half = float(norm.ppf(0.975) * np.sqrt(variance))
-    return Interval(value, value - half, value + half)
+# The recipes, by the program's own heads.
 
 
-def report(found: dict[str, Measured]) -> str:
-    heads = list(found[RECIPES[0]].comparisons[0].heads)
-    rows = [
-        row(recipe, measured, head, found[RECIPES[0]])
-        for recipe, measured in found.items()
-        for head in heads
+@dataclass(frozen=True)
+class Measured:
+    """Heads on the embeddings of one recipe; a comparison for each seed of the folds."""
+
+    spec: ExtractorSpec
+    comparisons: list[Comparison]
+
+    def judged(self, head: str) -> tuple[npt.NDArray[Any], Judged]:
+        """Give labels and the out-of-fold scores of every seed."""
+        found = [one.heads[head].evaluations["cross-validation"] for one in self.comparisons]
+        return found[0].labels, Judged(np.stack([one.scores for one in found]), np.empty((0, 0)))
+
+
+def recipes(work: Path, options: argparse.Namespace) -> str:
+    lines = [
+        "| weights | recipe | head | cross-validated AUC | beside `fast` | valid AUC |",
+        "| --- | --- | --- | --- | --- | --- |",
     ]
-    some = found[RECIPES[0]].comparisons
-    counts = some[0].heads[heads[0]].evaluations
+    for weights, file in weights_files().items():
+        found = {recipe: measure(work, weights, file, recipe, options) for recipe in RECIPES}
+        for recipe, measured in found.items():
+            for head in measured.comparisons[0].heads:
+                beside = found["fast"] if recipe != "fast" else None
+                lines.append(f"| {weights} | `{recipe}` {row(measured, head, beside)}")
+    first = measured.comparisons[0]
+    counts = first.heads[first.chosen].evaluations
     told = [
         f"{counts[split].n} {name} images ({counts[split].positives} melanomas)"
         for split, name in (("cross-validation", "training"), ("valid", "validation"))
         if split in counts
     ]
-    costs = [
-        f"`{recipe}` takes {1000 * one.seconds:.0f} ms an image"
-        for recipe, one in found.items()
-        if one.seconds is not None
-    ]
-    recipes = [
+    specs = [
         f"`{recipe}` is {', '.join(spec.layers)}, {spec.pooling}, of {', '.join(spec.views)} at "
         f"{spec.input_size} pixels, colours {spec.colour} ({spec.head_dim:,} numbers)."
-        for recipe, spec in ((recipe, one.features.spec) for recipe, one in found.items())
+        for recipe, spec in ((recipe, one.spec) for recipe, one in found.items())
     ]
     return "\n".join(
         [
-            "| recipe | head | cross-validated AUC | beside `fast` | valid AUC |",
-            "| --- | --- | --- | --- | --- |",
-            *rows,
+            *lines,
             "",
-            f"{', '.join(told)}; {some[0].folds} grouped folds with {len(some)} seeds. Areas are "
-            "means over the seeds, intervals (95 %) DeLong's of placements averaged over the "
+            f"{', '.join(told)}; {first.folds} grouped folds with {options.repeats} seeds. Areas "
+            "are means over the seeds, intervals (95 %) DeLong's of placements averaged over the "
             "seeds; valid is judged once, with seed 0. Differences are to the same head.",
             "",
-            *recipes,
-            *([f"{' and '.join(costs)}, starting included."] if costs else []),
+            *specs,
             f"{describe()}.",
         ]
     )
 
 
-def row(recipe: str, measured: Measured, head: str, fast: Measured) -> str:
-    labels, scores = measured.repeats(head)
-    mine = mean_placements(labels, scores)
+def measure(
+    work: Path, weights: str, file: Path, recipe: str, options: argparse.Namespace
+) -> Measured:
+    path = extracted(work, f"{weights}-{recipe}", file, "--recipe", recipe)
+    features = read_features(path)
+    groups = groups_of(features, path, work)
+    comparisons = [
+        compare_heads(
+            features,
+            Options(heads=[*MEMBERS, ENSEMBLE], seed=seed, jobs=options.jobs),
+            groups=groups,
+            progress=lambda message: print(f"{weights} {recipe}: {message}", file=sys.stderr),
+        )
+        for seed in range(options.repeats)
+    ]
+    return Measured(features.spec, comparisons)
+
+
+def row(measured: Measured, head: str, fast: Measured | None) -> str:
+    y, mine = measured.judged(head)
     beside = "-"
-    if measured is not fast:
-        others = mean_placements(*fast.repeats(head))
-        change = interval(mine[0] - others[0], mine[1] - others[1])
-        beside = f"{change.value:+.3f} ({change.low:+.3f} to {change.high:+.3f})"
+    if fast is not None:
+        beside = signed(delong_difference(y, mine, fast.judged(head)[1]))
     result = measured.comparisons[0].heads[head]
     judged = result.evaluations.get("valid")
     valid = "-" if judged is None else str(auc_interval(judged.labels, judged.scores))
-    return f"| `{recipe}` | {result.title} | {interval(*mine)} | {beside} | {valid} |"
+    return f"| {result.title} | {delong_difference(y, mine)} | {beside} | {valid} |"
+
+
+def signed(change: Interval) -> str:
+    return f"{change.value:+.3f} ({change.low:+.3f} to {change.high:+.3f})"
+
+
+# What else was tried, by logistic regression on inner products.
+
+
+class Material:
+    """The training images of one weights file: all layers, means and deviations, by view.
+
+    Parameters
+    ----------
+    study : Study
+    columns : dict
+        By view, layer and ``"mean"`` or ``"std"``.
+    groups : ndarray of int, shape (n,)
+    """
+
+    def __init__(self, study: Study, columns: dict[Key, Columns], groups: npt.NDArray[Any]) -> None:
+        self.study, self.columns, self.groups = study, columns, groups
+        self._grams: dict[Key, Columns] = {}
+
+    def gram(self, key: Key) -> Columns:
+        if key not in self._grams:
+            self._grams[key] = gram(self.columns[key])
+        return self._grams[key]
+
+    def matrix(self, keys: Sequence[Key], *, even: bool = False) -> Columns:
+        """Put columns side by side, each with the same weight, or each block of them."""
+        shares = [1 if even else self.columns[key].shape[1] for key in keys]
+        total = sum(share * self.gram(key) for share, key in zip(shares, keys, strict=True))
+        return np.asarray(total / sum(shares), np.float32)
+
+
+def keys(
+    layers: Sequence[str] = DEFAULT,
+    views: Sequence[str] = FRAMES,
+    statistics: Sequence[str] = ("mean", "std"),
+) -> list[Key]:
+    return [(view, layer, each) for view in views for layer in layers for each in statistics]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A way to use passes of the network at 299 pixels, or as long as those take."""
+
+    name: str
+    passes: float
+    run: Callable[[Material], Judged]
+
+    @classmethod
+    def of(cls, name: str, passes: float, chosen: Sequence[Key], *, even: bool = False) -> Trial:
+        return cls(name, passes, lambda given: judge(given.study, given.matrix(chosen, even=even)))
+
+
+def numbered(*numbers: int) -> tuple[str, ...]:
+    return tuple(f"mixed{number}" for number in numbers)
+
+
+def beside(given: Material, share: float) -> Judged:
+    """Weigh the second network's inner products against the first's."""
+    first, second = given.matrix(keys()), given.matrix(SECOND)
+    return judge(given.study, np.asarray((1 - share) * first + share * second, np.float32))
+
+
+def averaged(given: Material) -> Judged:
+    scores = [judge(given.study, given.matrix(each)).scores for each in (keys(), SECOND)]
+    scaled = [each / each.std(axis=1, keepdims=True) for each in scores]
+    return Judged.of(given.study, np.mean(scaled, axis=0))
+
+
+SECOND_NETWORK = "efficientnet_lite0"
+SECOND: list[Key] = keys((SECOND_NETWORK,))
+# A pass of EfficientNet-Lite0 takes about a twelfth of one of InceptionV3.
+SECOND_PASSES = 2 + 2 / 12
+
+TRIALS = (
+    Trial.of("the default: mixed3, 4, 5, 6, 8, 9", 2, keys()),
+    *(Trial.of(f"{layer} alone", 2, keys((layer,))) for layer in LAYERS),
+    Trial.of("mixed0 to mixed10", 2, keys(LAYERS)),
+    Trial.of("mixed3 to mixed9", 2, keys(numbered(3, 4, 5, 6, 7, 8, 9))),
+    Trial.of("mixed3 to mixed8", 2, keys(numbered(3, 4, 5, 6, 7, 8))),
+    Trial.of("mixed3, 4, 5, 6, 8", 2, keys(numbered(3, 4, 5, 6, 8))),
+    Trial.of("mixed4, 5, 6, 8, 9", 2, keys(numbered(4, 5, 6, 8, 9))),
+    Trial.of("mixed5, 7, 8, 9", 2, keys(numbered(5, 7, 8, 9))),
+    Trial.of("mixed7, 8, 9", 2, keys(numbered(7, 8, 9))),
+    Trial.of("mixed10 beside the default", 2, keys((*DEFAULT, "mixed10"))),
+    Trial.of("whole image alone", 1, keys(views=FRAMES[:1])),
+    Trial.of("lesion alone", 1, keys(views=FRAMES[1:])),
+    Trial.of("means alone", 2, keys(statistics=("mean",))),
+    Trial.of("deviations alone", 2, keys(statistics=("std",))),
+    Trial.of("each layer with the same weight", 2, keys(), even=True),
+    Trial("kernels weighted by alignment", 2, lambda m: aligned(m.study, [*map(m.gram, keys())])),
+    Trial(
+        "a head per layer and frame, stacked",
+        2,
+        lambda m: stacked(
+            m.study,
+            [m.matrix(keys((layer,), (view,))) for view in FRAMES for layer in DEFAULT],
+            m.groups,
+        ),
+    ),
+    Trial("shrinkage discriminant analysis", 2, lambda m: ridge(m.study, m.matrix(keys()))),
+    Trial.of("mirrored, averaged", 4, keys(views=("mirrored", "lesion:mirrored"))),
+    Trial.of("EfficientNet-Lite0 alone", SECOND_PASSES - 2, SECOND),
+    Trial.of("EfficientNet-Lite0 beside", SECOND_PASSES, [*keys(), *SECOND]),
+    Trial("the same, a quarter of the weight", SECOND_PASSES, lambda m: beside(m, 0.25)),
+    Trial("EfficientNet-Lite0 averaged", SECOND_PASSES, averaged),
+)
+
+
+def trials(work: Path, options: argparse.Namespace) -> str:
+    found = {
+        weights: [(trial, trial.run(given)) for trial in TRIALS]
+        for weights, given in materials(work, options)
+    }
+    lines = [
+        "| trial | passes |" + "".join(f" {name} |" for name in found),
+        "| --- | ---: |" + " --- |" * len(found),
+    ]
+    columns = [table_column(judged) for judged in found.values()]
+    for trial, *cells in zip(TRIALS, *columns, strict=True):
+        lines.append(f"| {trial.name} | {trial.passes:.3g} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def table_column(judged: Sequence[tuple[Trial, Judged]]) -> list[str]:
+    default = judged[0][1]
+    changes = [corrected_difference(each, default) for _, each in judged[1:]]
+    raised = holm([p for _, p in changes])
+    return [f"{default.areas.mean():.3f}"] + [
+        signed(change) + (" *" if p < 0.05 else "")
+        for (change, _), p in zip(changes, raised, strict=True)
+    ]
+
+
+def materials(work: Path, options: argparse.Namespace) -> Iterator[tuple[str, Material]]:
+    """Embed by all layers and both networks; only training images are judged."""
+    for weights, file in weights_files().items():
+        columns: dict[Key, Columns] = {}
+        for name, views in (("all", FRAMES), ("mirrored", MIRRORED)):
+            path = extracted(work, f"{weights}-{name}", file, "--recipe", "accurate",
+                             "--layers", ",".join(LAYERS), "--views", ",".join(views))  # fmt: skip
+            features = read_features(path)
+            groups = groups_of(features, path, work)
+            train = select(features, positive="melanoma", folds=5, groups=groups).parts["train"]
+            columns |= by_layer(features, train.items, views)
+        for region in ("", "lesion:"):
+            for layer, each in itertools.product(LAYERS, ("mean", "std")):
+                pair = [columns[f"{region}{turn}", layer, each] for turn in ("identity", "flip-h")]
+                columns[f"{region}mirrored", layer, each] = np.mean(pair, axis=0)
+        columns |= second_network(features, train.items, work)
+        study = Study.of(train.y, train.groups, options.repeats)
+        yield weights, Material(study, columns, train.groups)
+
+
+def by_layer(features: Features, items: Items, views: Sequence[str]) -> dict[Key, Columns]:
+    """Cut embeddings into those of each view, layer and statistic."""
+    names = list(itertools.product(views, features.spec.layers, ("mean", "std")))
+    channels = [NETWORKS[features.spec.network].layers[layer] for _, layer, _ in names]
+    cut = np.split(features.rows(items)[:], np.cumsum(channels)[:-1], axis=1)
+    return dict(zip(names, cut, strict=True))
+
+
+def second_network(features: Features, items: Items, work: Path) -> dict[Key, Columns]:
+    """Embed the whole image and the lesion by EfficientNet-Lite0, colours corrected."""
+    kept = work / "efficientnet_lite0.npy"
+    names = [(view, SECOND_NETWORK, each) for view in FRAMES for each in ("mean", "std")]
+    if not kept.exists():
+        model = (
+            import_openvino()
+            .Core()
+            .compile_model(shared() / "weights" / f"{SECOND_NETWORK}.onnx", "CPU")
+        )
+        frames = [Frame(224, region, "shades-of-grey") for region in ("whole", "lesion")]
+        rows = []
+        for path in items.path.tolist():
+            image = decode(Path(features.images, path).read_bytes(), *frames)
+            pixels = (np.stack(image.frames).astype(np.float32) - 127) / 128
+            maps = model(pixels.transpose(0, 3, 1, 2))["map"]
+            rows.append([each for one in maps for each in (one.mean((1, 2)), one.std((1, 2)))])
+        np.save(kept, np.array(rows, np.float32))
+    return dict(zip(names, np.load(kept).transpose(1, 0, 2), strict=True))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,10 @@ from typing import Final
 
 import psutil
 
-__all__ = ["allowance", "available", "machine", "needed_at_once"]
+__all__ = ["PAIRS_UNTIL", "allowance", "available", "machine", "needed_at_once"]
+
+# Between more images no head in memory takes all pairs.
+PAIRS_UNTIL: Final = 12_000
 
 
 def machine() -> dict[str, str]:
@@ -95,8 +98,11 @@ def needed_at_once(n: int, d: int, *, folds: int, threads: int) -> int:
     Returns
     -------
     int
-        For the embeddings, in each fold two copies (standardised and rotated) and their columns
-        as XGBoost takes them, which are twice as large, and for the final fit in float64.
+        For the embeddings; for support vectors, which may be all of them, as they are kept and as
+        they are multiplied; for XGBoost's bins, a byte by rows and one by columns in each fold; and
+        for tables of all pairs: two are kept in each fold, and the SVM needs six more, some of
+        them in float64.
     """
-    whole = 4 * n * d
-    return whole * (1 + max(4 * min(folds, threads), 6))
+    columns, pairs = n * d, n * min(n, PAIRS_UNTIL)
+    embeddings, vectors, bins = 4 * columns, (2 + 4) * columns, 2 * columns * (folds + 1)
+    return embeddings + vectors + bins + 8 * pairs * (folds + 1) + 32 * pairs * min(folds, threads)

@@ -159,7 +159,7 @@ class Features:
 
     def embedded(self, items: Items) -> Embeddings:
         """Give what heads are given of `items`, shape (len(items), spec.head_dim)."""
-        return self.spec.combine(self.embeddings[items.row])
+        return self.rows(items).whole()
 
     def rows(self, items: Items) -> Rows:
         """Give the same in blocks, when they are asked for."""

@@ -171,6 +171,14 @@ class Rows:
             for start in range(0, len(self), step):
                 yield self._read(table, self._row[start : start + step])
 
+    def whole(self) -> Embeddings:
+        """Give all rows at once, shape (n, d), and hold no more beside them than a block."""
+        found, start = np.empty(self.shape, np.float32), 0
+        for block in self.blocks():
+            found[start : start + len(block)] = block
+            start += len(block)
+        return found
+
     def __getitem__(self, key: Any) -> Embeddings:
         with self._opened() as table:
             found = self._read(table, np.atleast_1d(self._row[key]))

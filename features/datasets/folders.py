@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,7 +23,11 @@ from features.errors import DatasetError
 __all__ = ["SYNTHETIC_MARK", "Choices", "Dataset", "Item", "find_images"]
 
 SYNTHETIC_MARK: Final = "SYNTHETIC.txt"
-_FORMATS: Final = frozenset({"jpg", "jpeg", "png", "tif", "tiff", "bmp", "webp", "dcm", "heic"})
+# Folders that hold the same images in another form.
+_FORM: Final = re.compile(
+    r"jpe?g|png|tiff?|bmp|webp|dcm|dicom|heic|jxl|originals?|resized|cropped|previews?|small|large|"
+    r"thumbs?|(resized|cropped|size)?[ _-]?\d{2,4}( ?x ?\d{2,4}|px|pixels)(px)?"
+)
 
 
 @dataclass(frozen=True)
@@ -205,6 +210,7 @@ def find_images(
         else item
         for item in items
     ]
+    notes += _one_group(items)
     items = _together(_one_spelling(items, notes), notes)
     problems += _unsplit(items, places, notes)
     if problems and settled:
@@ -317,12 +323,12 @@ def _one_spelling(items: Sequence[Item], notes: list[str]) -> list[Item]:
 
 
 def _together(items: list[Item], notes: list[str]) -> list[Item]:
-    """Keep an image that is there in two formats together: neither may judge the other."""
+    """Keep an image that is there in two formats or sizes together: neither may judge the other."""
     places: dict[str, list[int]] = {}
     for at, item in enumerate(items):
         *folders, name = os.path.splitext(item.path)[0].casefold().split("/")
-        # jpg/X.jpg and png/X.png are one image, too.
-        kept = [folder for folder in folders if folder not in _FORMATS]
+        # jpg/X.jpg and png/X.png are one image, too, as are 224x224/X.jpg and 512x512/X.jpg.
+        kept = [folder for folder in folders if not _FORM.fullmatch(folder)]
         places.setdefault("/".join((*kept, name)), []).append(at)
     several = [numbers for numbers in places.values() if len(numbers) > 1]
     for numbers in several:
@@ -330,14 +336,26 @@ def _together(items: list[Item], notes: list[str]) -> list[Item]:
         name = known or f"image {PurePosixPath(items[numbers[0]].path).with_suffix('')}"
         for at in numbers:
             if not items[at].group:
-                items[at] = replace(items[at], group=name, group_from="one name in two formats")
+                items[at] = replace(
+                    items[at], group=name, group_from="one name in two formats or sizes"
+                )
     if several:
         first, second = (items[at].path for at in several[0][:2])
         notes.append(
-            f"{len(several)} images are there in two formats (such as {first} and {second}): "
-            "both are taken and kept together as one group"
+            f"{len(several)} images are there in two formats or sizes (such as {first} and "
+            f"{second}): both are taken and kept together as one group"
         )
     return items
+
+
+def _one_group(items: Sequence[Item]) -> list[str]:
+    groups = {item.group for item in items}
+    if len(items) < 2 or len(groups) > 1 or groups == {""}:
+        return []
+    return [
+        f"all images are in one group, {items[0].group!r} ({items[0].group_from}), so that none "
+        "can judge the others: name another --group-column"
+    ]
 
 
 def _unsplit(items: Sequence[Item], places: Places, notes: list[str]) -> list[str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Final, Generic, TypeVar
+from urllib.parse import unquote, urlsplit
 
 from features.datasets.reading.cells import Table
 from features.datasets.reading.collections import ID_COLUMNS, named_like
@@ -18,16 +20,18 @@ from features.datasets.vocabulary import (
     canonical_class,
     folder_words,
     is_known_class,
+    whole_number,
 )
 from features.errors import DatasetError
+from features.images.decoding import IMAGE_SUFFIXES
+from features.images.formats import NOT_READ
 from features.presenting import readable
 
 __all__ = ["Files", "Join", "examples", "id_column_of", "split_word"]
 
-_ENDING: Final = re.compile(
-    r"\.(jpe?g|jpe|jfif|png|tiff?|bmp|webp|gif|ppm|pgm|avif|jp2|j2k|hei[cf]|dcm|jxl)$"
-)
-_URL: Final = re.compile(r"^(file://|[A-Za-z]:)")
+_ENDINGS: Final = IMAGE_SUFFIXES | set(NOT_READ) | {".jxl"}
+_DRIVE: Final = re.compile(r"^[A-Za-z]:(?!//)")
+_URL: Final = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]+://")
 _ABSOLUTE: Final = re.compile(r"\s*(/|\\|file:|[A-Za-z]:)")
 
 _SAMPLE: Final = 2000
@@ -69,14 +73,16 @@ class _Name:
 def _name(text: str, *, foreign: bool) -> _Name:
     spelt = text if text.isascii() else unicodedata.normalize("NFC", readable(text))
     if foreign:
-        spelt = _URL.sub("", spelt.strip()).replace("\\", "/")
+        spelt = _DRIVE.sub("", spelt.strip()).replace("\\", "/")
+        if _URL.match(spelt):
+            spelt = unquote(urlsplit(spelt).path)
     parts = [part for part in spelt.split("/") if part not in ("", ".", "..")] or [""]
     exact = parts[-1]
     folded = [part.casefold() for part in parts]
-    found = _ENDING.search(folded[-1])
-    if found is None or found.start() == 0:
+    stem, ending = os.path.splitext(folded[-1])
+    if ending not in _ENDINGS:
         return _Name(tuple(folded[:-1]), folded[-1], "", exact)
-    return _Name(tuple(folded[:-1]), folded[-1][: found.start()], found[0], exact)
+    return _Name(tuple(folded[:-1]), stem, ending, exact)
 
 
 @dataclass
@@ -146,6 +152,8 @@ class Files:
 
     def _candidates(self, name: _Name) -> list[int]:
         found = self._by_stem.get(name.stem) or self._by_stem.get(name.exact.casefold(), [])
+        # Where one is missing, programs write the numbers of the others as 12.0.
+        found = found or self._by_stem.get(whole_number(name.stem), [])
         if name.ending and len(found) > 1:
             found = [at for at in found if self._names[at].ending == name.ending] or found
         if len(found) > 1:

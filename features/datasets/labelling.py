@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from features.datasets.joining import Files, examples, split_word
@@ -117,7 +117,7 @@ def _one_table(
     reading = table.rows(files.fits)
     name, columns = table.path.name, reading.columns
     folder = _folder(table.path, base)
-    split = "" if columns.split else _split_of(table.path, folder)
+    split = "" if columns.splits else _split_of(table.path, folder)
     joined = files.join(
         reading.rows,
         lambda row: row.id,
@@ -133,9 +133,10 @@ def _one_table(
     rank = _rank(columns, table.group_column)
     for at, rows in joined.rows.items():
         for row in rows:
-            _take(known, at, row, name, columns, rank, contradicting, trust)
-            if split and not known.splits[at]:
-                known.splits[at], known.split_from[at] = split, f"name of {name}"
+            where = f"{name}, line {row.line}"
+            named = f"the name of {name}" if split else where
+            said = replace(row, split=row.split or split)
+            _take(known, at, said, where, named, columns, rank, contradicting, trust)
     ambiguous = [(text, tuple(paths)) for text, paths in joined.ambiguous]
     if ambiguous:
         text, paths = ambiguous[0]
@@ -170,14 +171,15 @@ def _take(
     known: Labelling,
     at: int,
     row: LabelRow,
-    name: str,
+    where: str,
+    split_where: str,
     columns: Columns,
     rank: int,
     contradicting: list[str],
     trust: str | None,
 ) -> None:
     """Write down what a row says of a file, unless that differs from what another row says."""
-    path, where = known.paths[at], f"{name}, line {row.line}"
+    path = known.paths[at]
     if row.label:
         mine = known.labels[at]
         if mine and not same_class(mine, row.label):
@@ -189,10 +191,10 @@ def _take(
     if row.split and row.split != known.splits[at]:
         mine, origin = known.splits[at], known.split_from[at]
         if not mine or (origin.startswith("folder") and trust == "tables"):
-            known.splits[at], known.split_from[at] = row.split, where
+            known.splits[at], known.split_from[at] = row.split, split_where
         elif not (origin.startswith("folder") and trust == "folders"):
             contradicting.append(
-                f"{path} is in the {mine} split by {origin} and in {row.split} by {where}"
+                f"{path} is in the {mine} split by {origin} and in {row.split} by {split_where}"
             )
     if row.group and (row.group != known.groups[at] or rank < known.ranks[at]):
         if not known.groups[at] or rank < known.ranks[at]:

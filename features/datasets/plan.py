@@ -143,7 +143,7 @@ def _table(report: TableReport) -> dict[str, Any]:
         "columns": {
             "ids": [taken.id],
             "labels": list(taken.labels),
-            "splits": [taken.split] if taken.split else [],
+            "splits": list(taken.splits),
             "groups": list(taken.groups),
         },
         "rows": report.rows,

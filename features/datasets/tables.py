@@ -15,20 +15,20 @@ from features.datasets.reading.collections import (
     LABEL_COLUMNS,
     METADATA_COLUMNS,
     NO_CLASSES,
-    SPLIT_COLUMNS,
     class_columns,
     find_collection,
     headerless_flags,
     named_like,
     spelt,
 )
+from features.datasets.reading.split_columns import read_splits
 from features.datasets.vocabulary import (
     all_flags,
     flag,
     is_known_class,
     is_missing,
     plain,
-    split_of,
+    whole_number,
 )
 from features.errors import DatasetError
 
@@ -55,16 +55,15 @@ class Columns:
     Parameters
     ----------
     id : str
-    labels, groups : tuple of str
+    labels, splits, groups : tuple of str
         Of groups the first that is not missing counts.
-    split : str
     known : tuple of str
         Columns of age, sex and site, which are not used here.
     """
 
     id: str
     labels: tuple[str, ...] = ()
-    split: str = ""
+    splits: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
     known: tuple[str, ...] = ()
 
@@ -178,23 +177,29 @@ class LabelTable:
             preferred = named_like(table.columns, [known.id_column]) if known else []
             id_column = id_column_of(table, fits, preferred)
         others = [column for column in table.columns if column != id_column]
-        split = table.column(self.split_column) or _split_column(table, others)
+        for name in asked[1:]:
+            if name is not None and table.column(name) == id_column:
+                raise DatasetError(
+                    f"{self.path}: the column {name} names the images and can be nothing else: "
+                    "name another, or another --id-column"
+                )
+        splits = read_splits(table, others, table.column(self.split_column))
         groups = _group_columns(table, others, table.column(self.group_column), fits)
-        used = {split, *groups}
+        used = {*splits.columns, *groups}
         free = [column for column in others if column not in used]
         labels: list[str] = []
         chosen: list[str] = []
-        notes: list[str] = []
+        notes = [*table.notes, *splits.notes]
         if self.labelled:
             named = [table.column(name) or name for name in self.label_columns]
             chosen = named or self._label_columns(table, free)
             labels = self._labels(table, id_column, chosen)
-            notes = _missing_notes(table, chosen, labels)
+            notes += _missing_notes(table, chosen, labels)
         rows = [
             LabelRow(
                 id=record[id_column],
                 label=labels[at] if labels else "",
-                split=self._split(record, split),
+                split=splits.values[at],
                 group=_group(record, groups),
                 line=table.lines[at],
             )
@@ -206,7 +211,7 @@ class LabelTable:
         metadata = [
             column for names in METADATA_COLUMNS.values() for column in named_like(free, names)
         ]
-        taken = Columns(id_column, tuple(chosen), split or "", tuple(groups), tuple(metadata))
+        taken = Columns(id_column, tuple(chosen), splits.columns, tuple(groups), tuple(metadata))
         if not table.header:
             notes.append(f"{self.path.name} has no header: its first line was read as data")
         return Reading(rows, taken, known.name if known else "", tuple(notes))
@@ -233,13 +238,6 @@ class LabelTable:
         meant = meant or (named if len(named) == 1 and not sure else [])
         if meant:
             return meant
-        if several := list(dict.fromkeys((*named, *sure))):
-            raise DatasetError(
-                f"{self.path} has several columns that may be the labels, {' and '.join(several)}: "
-                "name one with --label-column"
-            )
-        if flags:
-            return flags
         of_classes = [
             column
             for column in free
@@ -250,6 +248,21 @@ class LabelTable:
             )
             and _tells(table.records, column)
         ]
+        if not named and not sure and len(of_classes) == 1:
+            # The names of classes tell more than flags of nobody knows what, or row numbers.
+            return of_classes
+        if several := list(dict.fromkeys((*named, *sure))):
+            raise DatasetError(
+                f"{self.path} has several columns that may be the labels, {' and '.join(several)}: "
+                "name one with --label-column"
+            )
+        if flags and not of_classes:
+            return flags
+        if not free:
+            raise DatasetError(
+                f"{self.path} has no column beside {table.columns[0]!r}: expected one of labels, "
+                "with , ; tab or | between, or give the table with --table if it holds none"
+            )
         if not table.header and not of_classes and len(free) == 1:
             of_classes = list(free)
         if len(of_classes) == 1:
@@ -301,17 +314,6 @@ class LabelTable:
             return "" if is_missing(on[0]) else on[0]
         return "" if any(is_missing(record[column]) for column in columns) else _NONE_OF_THESE
 
-    def _split(self, record: Row, column: str | None) -> str:
-        if not column or is_missing(record[column]):
-            return ""
-        split = split_of(record[column])
-        if split is None:
-            raise DatasetError(
-                f"{self.path}: got split {record[column]!r}, "
-                "expected train, valid or test, or a word for one of them"
-            )
-        return split
-
 
 def _tells(records: Sequence[Row], column: str) -> bool:
     return any(not is_missing(record[column]) for record in records)
@@ -320,15 +322,6 @@ def _tells(records: Sequence[Row], column: str) -> bool:
 def _code(value: str) -> str:
     known = flag(value)
     return value if known is None else str(int(known))
-
-
-def _split_column(table: Table, columns: Sequence[str]) -> str | None:
-    for column in named_like(columns, SPLIT_COLUMNS):
-        values = {record[column] for record in table.records}
-        told = [value for value in values if not is_missing(value)]
-        if told and all(split_of(value) for value in told):
-            return column
-    return None
 
 
 def _group_columns(
@@ -351,6 +344,8 @@ def _group(record: Row, columns: Sequence[str]) -> str:
     for at, column in enumerate(columns):
         value = record[column]
         if not is_missing(value):
+            # Where one is missing, programs write the numbers of the others as 12.0.
+            value = whole_number(value)
             # A lesion of a patient who is not known is nobody else's.
             return value if at == 0 else f"{spelt(column)}: {value}"
     return ""

@@ -30,19 +30,25 @@ __all__ = [
     "sex",
     "site",
     "split_of",
+    "whole_number",
     "words",
 ]
 
 _MISSING: Final = frozenset(
     {
-        *("", "-", "--", "?", "??", ".", "na", "n/a", "n.a.", "#n/a", "<na>", "nan", "nat", "nd"),
+        *("", "-", "--", "?", "??", ".", "na", "n/a", "n.a", "#n/a", "nan", "nat", "nd", "n.d"),
         *("none", "null", "nil", "unk", "unknown", "not known", "not available", "not recorded"),
         *("not reported", "not provided", "not specified", "unspecified", "missing", "undefined"),
-        *("undetermined", "unlabelled", "unlabeled", "unbekannt", "inconnu", "desconocido"),
-        *("sconosciuto", "k.a.", "tbd", "unclassified", "unsorted"),
+        *("undetermined", "not determined", "to be determined", "tbd", "tba", "pending", "\\n"),
+        *("not applicable", "no data", "no diagnosis", "missing data", "unlabelled", "unlabeled"),
+        *("unclassified", "unsorted", "unbekannt", "nicht bekannt", "keine angabe", "k.a", "k. a"),
+        *("ohne angabe", "inconnu", "non renseigné", "desconocido", "sconosciuto"),
+        *("#ref!", "#value!", "#name?", "#num!", "#null!", "#div/0!"),
     }
 )
+_DASHES: Final = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2015\u2212"), "-")
 _MISSING_NUMBER: Final = re.compile(r"-(1|9+)([.,]0*)?")
+_WHOLE: Final = re.compile(r"\A(\d+)\.0+\Z")
 _FLAGS: Final = {
     **dict.fromkeys(("true", "yes", "y", "ja", "oui", "si", "sí"), True),
     **dict.fromkeys(("false", "no", "n", "nein", "non"), False),
@@ -68,9 +74,16 @@ _SITES: Final = {
     ),
 }
 SPLIT_NAMES: Final = {
-    **dict.fromkeys(("train", "training", "trn"), "train"),
+    **dict.fromkeys(("train", "training", "trn", "trainings"), "train"),
+    **dict.fromkeys(("entraînement", "entrainement", "apprentissage", "entrenamiento"), "train"),
+    **dict.fromkeys(
+        ("addestramento", "treino", "treinamento", "обучение", "训练", "訓練"), "train"
+    ),
     **dict.fromkeys(("val", "valid", "validation", "dev", "development"), "valid"),
-    **dict.fromkeys(("test", "testing", "tst", "holdout", "heldout"), "test"),
+    **dict.fromkeys(("validierung", "validierungs", "validación", "validacion"), "valid"),
+    **dict.fromkeys(("validazione", "validação", "validacao", "валидация", "验证"), "valid"),
+    **dict.fromkeys(("test", "testing", "tst", "holdout", "heldout", "tests"), "test"),
+    **dict.fromkeys(("prueba", "pruebas", "teste", "тест", "测试", "テスト"), "test"),
 }
 # May be either of the two that are not trained on.
 AMBIGUOUS_SPLITS: Final = frozenset({"eval", "evaluation"})
@@ -118,6 +131,8 @@ _CLASSES: Final = {
     "benign": ("benigno", "gutartig", "bénin", "non malignant", "not malignant", "harmless"),
     "malignant": ("malign", "maligno", "malin", "bösartig", "cancer", "cancerous"),
     "other": ("others", "rest", "miscellaneous", "misc"),
+    "positive": ("pos",),
+    "negative": ("neg",),
 }
 _CANONICAL: Final = {
     **{name: name for name in _CLASSES},
@@ -155,8 +170,10 @@ _BENIGN: Final = frozenset(
     }
 )
 _KEPT_IN: Final = (
-    "set|sets|data|dataset|datasets|images|image|imgs|img|input|files|folder|split|part"
+    "set|sets|data|dataset|datasets|images|image|imgs|img|input|files|folder|split|part|"
+    "daten|datensatz|satz|menge|bilder"
 )
+_AROUND: Final = frozenset(_KEPT_IN.split("|"))
 _LONGEST_FIRST: Final = sorted((*SPLIT_NAMES, *AMBIGUOUS_SPLITS), key=len, reverse=True)
 _COMPOUND: Final = re.compile(
     rf"(?:({_KEPT_IN})?({'|'.join(_LONGEST_FIRST)})"
@@ -203,7 +220,9 @@ def folder_words(text: str) -> tuple[str, ...]:
 
 def is_missing(text: str) -> bool:
     """Say whether a value means that nothing is known, such as ``NA``, ``unknown`` or ``-1``."""
-    return plain(text) in _MISSING or _MISSING_NUMBER.fullmatch(text.strip()) is not None
+    spelt = plain(text).translate(_DASHES)
+    bare = spelt.strip("<>()[]{}'\"").rstrip(".").strip()
+    return bool({spelt, bare} & _MISSING) or _MISSING_NUMBER.fullmatch(spelt) is not None
 
 
 def flag(text: str) -> bool | None:
@@ -234,6 +253,11 @@ def number(text: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
+def whole_number(text: str) -> str:
+    """Give a number such as ``12.0`` without its zeros after the point; other text as it is."""
+    return _WHOLE.sub(r"\1", text)
+
+
 def sex(text: str) -> str | None:
     """Give ``"female"`` or ``"male"`` for a word that means it; None if it is not understood."""
     return _SEXES.get(plain(text))
@@ -246,8 +270,17 @@ def site(text: str) -> str:
 
 
 def split_of(text: str) -> str | None:
-    """Give ``"train"``, ``"valid"`` or ``"test"`` for a word that means it, else None."""
-    return SPLIT_NAMES.get(plain(text).replace("-", "").replace("_", "").replace(" ", ""))
+    """Give ``"train"``, ``"valid"`` or ``"test"`` for a word that means it, else None.
+
+    Examples
+    --------
+    >>> split_of("Hold-out"), split_of("training set"), split_of("train+val")
+    ('test', 'train', None)
+    """
+    if known := SPLIT_NAMES.get(plain(text).replace("-", "").replace("_", "").replace(" ", "")):
+        return known
+    told = [word for word in folder_words(text) if word not in _AROUND]
+    return SPLIT_NAMES.get(told[0]) if len(told) == 1 else None
 
 
 @functools.lru_cache(2**16)

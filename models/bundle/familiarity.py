@@ -10,7 +10,14 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.utils.extmath import randomized_svd
 
-__all__ = ["Space", "conformal_limit", "kth_distance", "learn_limit", "learn_space"]
+__all__ = [
+    "Space",
+    "conformal_limit",
+    "cosines",
+    "kth_distance",
+    "learn_limit",
+    "learn_space",
+]
 
 Floats = npt.NDArray[np.float32]
 
@@ -21,6 +28,10 @@ FALSE_ALARMS: Final = 0.01
 _FOLDS: Final = 5
 # More images than these hardly turn the axes.
 _SAMPLE: Final = 4000
+_STRETCH: Final = 2 * 2**20
+# Relative to the largest eigenvalue: axes that hold rounding only.
+_ROUNDING: Final = 1e-6
+_NOTHING: Final = 1e-24
 
 
 @dataclass(frozen=True)
@@ -49,28 +60,71 @@ class Space:
         return found
 
 
-def learn_space(X: Floats, *, dimensions: int = DIMENSIONS, seed: int = 0) -> Space:
+def cosines(X: Floats) -> Floats:
+    """Give the cosines of all pairs of rows (n, d), shape (n, n); of a row of zeros they are 0.
+
+    By stretches of the columns, so that it takes no copy of the rows.
+    """
+    n, d = X.shape
+    found, product = np.zeros((n, n), np.float32), np.empty((n, n), np.float32)
+    step = max(64, _STRETCH // max(n, 1))
+    for start in range(0, d, step):
+        values = np.ascontiguousarray(X[:, start : start + step], np.float32)
+        found += np.matmul(values, values.T, out=product)
+    lengths = np.sqrt(np.maximum(np.diag(found), _NOTHING))
+    found /= lengths[:, None]
+    found /= lengths
+    return found
+
+
+def learn_space(
+    X: Floats, *, dimensions: int = DIMENSIONS, seed: int = 0, known: Floats | None = None
+) -> Space:
     """Find the axes along which the directions of embeddings (n, d) lie best.
 
     Parameters
     ----------
     X : ndarray of float32, shape (n, d)
     dimensions : int
-        At most as many axes are kept.
+        At most as many axes are kept; fewer where the directions span no more.
     seed : int
+    known : ndarray of float32, shape (n, n), optional
+        The `cosines` of X, if they are known.
+
+    Notes
+    -----
+    The axes are the leading eigenvectors of the cosines, by randomised iteration (Halko,
+    Martinsson and Tropp, SIAM Review 2011), carried over to the columns: the same as a singular
+    value decomposition of the rows, at the price of one product of them with themselves.
     """
-    rng = np.random.default_rng(seed)
-    rows = X if len(X) <= _SAMPLE else X[rng.choice(len(X), _SAMPLE, replace=False)]
-    units = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-    axes = randomized_svd(
-        units,
-        min(dimensions, *units.shape),
+    among = cosines(X) if known is None else known
+    sample = _sample(len(X), seed)
+    loadings = _loadings(among[np.ix_(sample, sample)], min(dimensions, X.shape[1]), seed)
+    lengths = np.sqrt(np.maximum(np.einsum("ij,ij->i", X, X)[sample], _NOTHING))
+    along = (loadings / lengths[:, None]).astype(np.float32)
+    rows = X if len(sample) == len(X) else X[sample]
+    return Space(np.ascontiguousarray(rows.T @ along))
+
+
+def _sample(n: int, seed: int) -> npt.NDArray[np.intp]:
+    if n <= _SAMPLE:
+        return np.arange(n)
+    return np.random.default_rng(seed).choice(n, _SAMPLE, replace=False)
+
+
+def _loadings(among: Floats, dimensions: int, seed: int) -> Floats:
+    """Give what turns the cosines to these rows into coordinates along their axes, (n, k)."""
+    vectors, values, _ = randomized_svd(
+        among,
+        min(dimensions, len(among)),
         n_iter=2,
-        # Without it small axes drown in float32's rounding.
+        # Without it small axes drown in rounding.
         power_iteration_normalizer="QR",
         random_state=seed,
-    )[2]
-    return Space(np.ascontiguousarray(axes.T, np.float32))
+    )
+    kept = values > _ROUNDING * values[0]
+    found: Floats = vectors[:, kept] / np.sqrt(values[kept])
+    return found
 
 
 def kth_distance(placed: Floats, among: Floats, k: int = NEIGHBOUR) -> npt.NDArray[np.float64]:
@@ -112,7 +166,12 @@ def conformal_limit(distances: npt.ArrayLike, alpha: float = FALSE_ALARMS) -> fl
 
 
 def learn_limit(
-    X: Floats, groups: npt.NDArray[np.generic], *, alpha: float = FALSE_ALARMS, seed: int = 0
+    X: Floats,
+    groups: npt.NDArray[np.generic],
+    *,
+    alpha: float = FALSE_ALARMS,
+    seed: int = 0,
+    known: Floats | None = None,
 ) -> float | None:
     """Find the distance from the training images beyond which an image is unlike them.
 
@@ -125,6 +184,8 @@ def learn_limit(
     alpha : float
         Share of images like the training images that may lie beyond it.
     seed : int
+    known : ndarray of float32, shape (n, n), optional
+        The `cosines` of X, if they are known.
 
     Returns
     -------
@@ -144,11 +205,15 @@ def learn_limit(
     names, group = np.unique(groups, return_inverse=True)
     rng = np.random.default_rng(seed)
     fold = rng.permutation(np.arange(len(names)) % _FOLDS)[group]
+    among = cosines(X) if known is None else known
     distances = np.full(len(X), np.inf)
     for number in range(_FOLDS):
         held = fold == number
         if held.any() and not held.all():
-            space = learn_space(X[~held], seed=seed)
-            distances[held] = kth_distance(space.place(X[held]), space.place(X[~held]))
+            others, own = np.flatnonzero(~held), np.flatnonzero(held)
+            axes = others[_sample(len(others), seed)]
+            loadings = _loadings(among[np.ix_(axes, axes)], min(DIMENSIONS, X.shape[1]), seed)
+            placed = among[:, axes] @ loadings
+            distances[own] = kth_distance(placed[own], placed[others])
     limit = conformal_limit(distances, alpha)
     return limit if limit is not None and math.isfinite(limit) else None

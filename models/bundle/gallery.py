@@ -20,7 +20,14 @@ from features.cache.safe_files import new_hdf5
 from features.errors import LesionError, UnreadableImage
 from features.images.sources.files import read_file
 from features.images.thumbnails import thumbnail
-from models.bundle.familiarity import FALSE_ALARMS, Space, kth_distance, learn_limit, learn_space
+from models.bundle.familiarity import (
+    FALSE_ALARMS,
+    Space,
+    cosines,
+    kth_distance,
+    learn_limit,
+    learn_space,
+)
 from models.results_cache import Kept, content_hash
 
 __all__ = ["GALLERY", "Gallery", "GalleryError", "Similar", "read_gallery", "write_gallery"]
@@ -46,7 +53,7 @@ _COLUMNS: Final = {
 _DAMAGE: Final = (OSError, LookupError, TypeError, ValueError, AttributeError, RuntimeError)
 
 # Raise it when something else would be learnt from the same embeddings.
-_LEARNING: Final = 1
+_LEARNING: Final = 2
 
 Floats = npt.NDArray[np.float32]
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -204,7 +211,9 @@ def write_gallery(
 
 
 def _learn(X: Floats, groups: npt.NDArray[Any], seed: int) -> Arrays:
-    space, limit = learn_space(X, seed=seed), learn_limit(X, groups, seed=seed)
+    known = cosines(X)
+    space = learn_space(X, seed=seed, known=known)
+    limit = learn_limit(X, groups, seed=seed, known=known)
     return {
         "axes": space.axes,
         "places": space.place(X),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -32,6 +32,7 @@ __all__ = [
     "LabelSets",
     "Labels",
     "Settings",
+    "Solution",
     "first_line",
     "require_readable",
     "score",
@@ -43,6 +44,7 @@ Floats = npt.NDArray[np.float64]
 Labels = npt.NDArray[Any]
 LabelSets = Sequence[Labels]
 Candidates = Sequence[Settings]
+Solution = Mapping[str, npt.NDArray[Any]]
 
 # Probabilities come as float32; nearer to 0 or 1 than this their logit is rounding.
 _FLOAT32_EDGE: Final = 1e-7
@@ -235,9 +237,8 @@ class Head:
         Parameters
         ----------
         data : Fold
-            Keeps it, unless it is large.
+            Keeps it, unless it is large; the rest is as for `search`.
         candidates, seed, jobs
-            As for `search`.
         """
         if not self.by_blocks(data.X) and data.small:
             self._prepare(data, candidates, seed=seed, jobs=jobs)
@@ -278,17 +279,43 @@ class Head:
         if self.by_blocks(data.X):
             with in_blocks(data.X, seed, jobs) as blocks:
                 return self._refit_blocks(blocks, settings, y)
-        # Threads that wait for each other at every step cost more than they bring, unless it is
-        # much.
-        jobs = min(jobs, worthwhile_threads(data.X))
-        with contextlib.nullcontext() if limited else threadpool_limits(limits=jobs):
+        solution = self.solve(settings, data, y, seed=seed, jobs=jobs, limited=limited)
+        if solution is not None:
+            return self.build(solution, settings, data, seed=seed)
+        with _threads(data.X, jobs, limited) as jobs:
             return self._refit(settings, data, y, seed=seed, jobs=jobs)
+
+    def solve(
+        self,
+        settings: Settings,
+        data: Fold,
+        y: Labels,
+        *,
+        seed: int,
+        jobs: int,
+        limited: bool = False,
+    ) -> Solution | None:
+        """Find what `refit` comes down to: arrays for `build`; None where there is no such way."""
+        if self.by_blocks(data.X):
+            return None
+        with _threads(data.X, jobs, limited) as jobs:
+            return self._solve(settings, data, y, seed=seed, jobs=jobs)
+
+    def build(self, solution: Solution, settings: Settings, data: Fold, *, seed: int) -> Any:
+        """Make the estimator of what `solve` found on the same rows, with the same settings."""
+        raise NotImplementedError(f"{self.title} has no solution to be built from")
 
     def _prepare(self, data: Fold, candidates: Candidates, *, seed: int, jobs: int) -> None:
         """Prepare nothing."""
 
     def _refit(self, settings: Settings, data: Fold, y: Labels, *, seed: int, jobs: int) -> Any:
         return self.fit(settings, data.X, y, seed=seed, jobs=jobs)
+
+    def _solve(
+        self, settings: Settings, data: Fold, y: Labels, *, seed: int, jobs: int
+    ) -> Solution | None:
+        """Know no shortcut."""
+        return None
 
     def _search_blocks(
         self, blocks: Blocks, folds: Sequence[Fold], ys: LabelSets, candidates: Candidates
@@ -303,6 +330,14 @@ class Head:
             f"{self.title} needs all embeddings in memory at once, and there is too little of it: "
             "leave that head out with --heads, or allow more with --memory"
         )
+
+
+@contextlib.contextmanager
+def _threads(X: npt.NDArray[Any], jobs: int, limited: bool) -> Iterator[int]:
+    """Hold back threads that wait for each other at every step: they cost more than they bring."""
+    jobs = min(jobs, worthwhile_threads(X))
+    with contextlib.nullcontext() if limited else threadpool_limits(limits=jobs):
+        yield jobs
 
 
 def worthwhile_threads(X: npt.NDArray[Any]) -> int:

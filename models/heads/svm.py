@@ -28,15 +28,17 @@ from models.heads.base import (
     Labels,
     LabelSets,
     Settings,
+    Solution,
     require_readable,
 )
 from models.heads.fold import Fold
 from models.heads.nystroem import NYSTROEM
+from models.machine import PAIRS_UNTIL
 
 __all__ = ["SVM", "SVM_LIMIT", "KernelMachine"]
 
 # Between so many images all inner products are held at once: 0.7 GB per fold.
-SVM_LIMIT: Final = 12_000
+SVM_LIMIT: Final = PAIRS_UNTIL
 _ARRAYS: Final = ("centre", "width", "support", "weights")
 _ROWS: Final = 256
 # Further from the mean than any embedding lies, and within what float16 can hold.
@@ -88,27 +90,35 @@ class KernelMachine:
 
     @classmethod
     def of(
-        cls, scaler: Any, rows: npt.NDArray[np.floating], fitted: Any, gamma: float
+        cls,
+        data: Fold,
+        support: npt.NDArray[np.integer],
+        weights: npt.NDArray[np.float64],
+        intercept: float,
+        gamma: float,
     ) -> KernelMachine:
-        """Make one of a machine that was fitted on a kernel matrix.
+        """Make one of what a machine that was fitted on a kernel matrix is.
 
         Parameters
         ----------
-        scaler : StandardScaler
-            Fitted.
-        rows : ndarray, shape (n, d)
-            What the kernel matrix was made of, standardised.
-        fitted : SVC
-            With ``kernel="precomputed"``, on two classes.
-        gamma : float
+        data : Fold
+            What the kernel matrix was made of.
+        support : ndarray of int, shape (m,)
+            Which of its rows to fit on are support vectors.
+        weights : ndarray, shape (m,)
+            Their signed dual coefficients.
+        intercept, gamma : float
         """
-        support = np.clip(rows[fitted.support_], -_FURTHEST, _FURTHEST)
+        vectors = np.empty((len(support), data.X.shape[1]), np.float16)
+        for columns, values in data.stretches():
+            vectors[:, columns] = np.clip(values[support], -_FURTHEST, _FURTHEST)
+        mean, deviation = data.moments()
         return cls(
-            np.asarray(scaler.mean_, np.float32),
-            np.asarray(scaler.scale_, np.float32),
-            support.astype(np.float16),
-            np.asarray(fitted.dual_coef_[0], np.float64),
-            float(fitted.intercept_[0]),
+            mean.astype(np.float32),
+            deviation.astype(np.float32),
+            vectors,
+            np.asarray(weights, np.float64),
+            float(intercept),
             float(gamma),
         )
 
@@ -183,16 +193,30 @@ class _Svm(Head):
 
     def _prepare(self, data: Fold, candidates: Candidates, *, seed: int, jobs: int) -> None:
         data.inner_products()
-        data.scaled()
 
-    def _refit(self, settings: Settings, data: Fold, y: Labels, *, seed: int, jobs: int) -> Any:
-        """Fit with scikit-learn on inner products from one matrix product."""
-        if not data.small:
-            return self.fit(settings, data.X, y, seed=seed, jobs=jobs)
-        kernel = np.exp(-settings["gamma"] * data.inner_products().squared_distances()[0])
+    def _solve(
+        self, settings: Settings, data: Fold, y: Labels, *, seed: int, jobs: int
+    ) -> Solution | None:
+        """Fit with scikit-learn on inner products that all heads share."""
+        kernel = data.inner_products().squared_distances()[0].astype(np.float64)
+        kernel *= -settings["gamma"]
         model = self.make(settings, seed)["classify"].set_params(kernel="precomputed")
-        model.fit(kernel.astype(np.float64), y)
-        return KernelMachine.of(*data.scaled(), model, settings["gamma"])
+        model.fit(np.exp(kernel, out=kernel), y)
+        return {
+            "support": np.asarray(model.support_, np.int64),
+            "weights": np.asarray(model.dual_coef_[0], np.float64),
+            "intercept": np.asarray(model.intercept_, np.float64),
+        }
+
+    def build(self, solution: Solution, settings: Settings, data: Fold, *, seed: int) -> Any:
+        """Take the support vectors out of the embeddings."""
+        return KernelMachine.of(
+            data,
+            solution["support"],
+            solution["weights"],
+            float(solution["intercept"][0]),
+            settings["gamma"],
+        )
 
 
 def _make(settings: Settings, seed: int) -> Pipeline:

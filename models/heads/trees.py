@@ -22,6 +22,7 @@ from models.heads.base import (
     Labels,
     LabelSets,
     Settings,
+    Solution,
     require_readable,
     worthwhile_threads,
 )
@@ -53,6 +54,18 @@ class _XGBoost(Head):
         """Object to more columns than there are."""
         share = settings[_SHARE]
         return f"got {_SHARE}={share:g}, expected a share up to 1" if share > 1 else ""
+
+    def _solve(
+        self, settings: Settings, data: Fold, y: Labels, *, seed: int, jobs: int
+    ) -> Solution | None:
+        booster = self._refit(settings, data, y, seed=seed, jobs=jobs).get_booster()
+        return {"model": np.frombuffer(booster.save_raw("json"), np.uint8)}
+
+    def build(self, solution: Solution, settings: Settings, data: Fold, *, seed: int) -> Any:
+        """Load the trees."""
+        estimator = self.make(settings, seed)
+        estimator.load_model(bytearray(solution["model"].tobytes()))
+        return estimator
 
     def fit(
         self, settings: Settings, X: npt.NDArray[Any], y: Labels, *, seed: int, jobs: int

@@ -13,6 +13,7 @@ from sklearn.utils.extmath import randomized_svd
 from threadpoolctl import threadpool_limits
 
 from features.cache.contents import Features, Items
+from models.heads.fold import whole
 from models.results_cache import Kept, content_hash
 from models.training.selection import is_positive
 
@@ -27,7 +28,7 @@ _SMALLEST: Final = 60
 _COMPONENTS: Final = 50
 _PERPLEXITY: Final = 20
 # Raise it when the same embeddings would be laid out in another way.
-_WAY: Final = 1
+_WAY: Final = 2
 
 
 @dataclass(frozen=True)
@@ -132,12 +133,13 @@ def _sample(leaks: npt.NDArray[np.bool_], seed: int) -> npt.NDArray[np.intp]:
 
 
 def _lay_out(X: npt.NDArray[np.float32], seed: int) -> Mapping[str, npt.NDArray[Any]]:
-    spread = X.std(axis=0)
-    standard = ((X - X.mean(axis=0)) / np.where(spread > 0, spread, 1)).astype(np.float64)
     # More threads than one cost more than they save here, and make the map depend on the machine.
     with threadpool_limits(1):
+        # The components of the rows are those of their inner products, which are far fewer numbers.
+        products = whole(X).inner_products().gram.astype(np.float64)
         kept = min(_COMPONENTS, *X.shape, len(X) - 1)
-        left, sizes, _ = randomized_svd(standard, max(kept, 2), n_iter=2, random_state=seed)
+        left, squares, _ = randomized_svd(products, max(kept, 2), n_iter=2, random_state=seed)
+        sizes = np.sqrt(squares)
         components = left * sizes
         if len(X) < _SMALLEST or not sizes[0] > 0:
             method = "first two principal components"

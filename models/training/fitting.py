@@ -298,23 +298,32 @@ def _fit(
     shared: Workers | None = None,
 ) -> list[_Scored]:
     """Fit a head to all training images once for each set of labels; score the other splits."""
-    jobs = shared.inner if shared else threads(study.options.jobs)
     found = []
     for y, best in zip(ys, tuned, strict=True):
-        estimator = head.refit(
-            best.settings,
-            study.everything,
-            y,
-            seed=study.options.seed,
-            jobs=jobs,
-            limited=shared is not None,
-        )
+        estimator = _refit(head, best.settings, study, y, shared)
         scores = {CROSS_VALIDATION: best.scores}
         for split, part in study.parts.items():
             if split != "train":
                 scores[split] = score(estimator, part.X)
         found.append(_Scored(estimator, scores))
     return found
+
+
+def _refit(head: Head, settings: Settings, study: Study, y: Labels, shared: Workers | None) -> Any:
+    """Fit to all training images, or build what an earlier run found to be the fit."""
+    data, seed = study.everything, study.options.seed
+    jobs = shared.inner if shared else threads(study.options.jobs)
+    limited = shared is not None
+    # What was found before is of the positive class.
+    reuse = study.reuse if y is study.train.y else None
+    solution = reuse.recall_fit(head, settings, seed) if reuse else None
+    if solution is None:
+        solution = head.solve(settings, data, y, seed=seed, jobs=jobs, limited=limited)
+        if solution is None:
+            return head.refit(settings, data, y, seed=seed, jobs=jobs, limited=limited)
+        if reuse:
+            reuse.keep_fit(head, settings, seed, solution)
+    return head.build(solution, settings, data, seed=seed)
 
 
 def _average(members: Mapping[str, _Scored]) -> _Scored:

@@ -169,7 +169,7 @@ def select(
     parts = {}
     for part, items in kept.items():
         require_finite(rows[part], items.path)
-        X = rows[part].take(slice(None), memory=allowed) if streamed else rows[part][:]
+        X = rows[part].take(slice(None), memory=allowed) if streamed else rows[part].whole()
         y = is_positive(items, names[1]).astype(np.int8)
         parts[part] = Part(X, y, together[items.row], items)
     return Selection(names, parts, counts, tuple(notes))

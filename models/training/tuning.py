@@ -1,4 +1,7 @@
-"""Out-of-fold scores of earlier searches, kept in the user's cache folder."""
+"""The settings of a head: searched on the folds, or recalled from earlier searches.
+
+Out-of-fold scores and what the final fits found are kept in the user's cache folder.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from sklearn.metrics import roc_auc_score
 from threadpoolctl import threadpool_limits
 
 from features.cache.rows import Rows
-from models.heads.base import Head, Settings
+from models.heads.base import Head, Settings, Solution
 from models.heads.fold import Fold
 from models.results_cache import Kept
 from models.training.results import Candidate
@@ -27,7 +30,9 @@ Floats = npt.NDArray[np.float64]
 
 
 # Raise it when a search would come out differently from the same embeddings.
-_SEARCH: Final = 2
+_SEARCH: Final = 3
+# And this when a fit would.
+_FIT: Final = 1
 
 
 class Reuse:
@@ -65,6 +70,17 @@ class Reuse:
         """Keep the out-of-fold scores (n,) of a candidate, if there is a folder to keep it in."""
         if head.reusable:
             self._kept.keep(self._about(head, settings, seed), {"scores": scores})
+
+    def recall_fit(self, head: Head, settings: Settings, seed: int) -> Solution | None:
+        """Give what fitting to all images found, as `models.heads.base.Head.solve` gives it."""
+        if not head.reusable:
+            return None
+        return self._kept.recall({**self._about(head, settings, seed), "fit": _FIT})
+
+    def keep_fit(self, head: Head, settings: Settings, seed: int, solution: Solution) -> None:
+        """Keep what fitting to all images found, if there is a folder to keep it in."""
+        if head.reusable:
+            self._kept.keep({**self._about(head, settings, seed), "fit": _FIT}, solution)
 
     def _about(self, head: Head, settings: Settings, seed: int) -> dict[str, Any]:
         return {
@@ -189,8 +205,8 @@ def tune(
     jobs : int
         Threads in all; -1 is one per core.
     beside : callable, optional
-        Something else to be done meanwhile, so that no thread waits for the last fold; is told
-        how many threads it may take.
+        Something else to be done meanwhile, so that no thread waits for the last fold, unless all
+        is known already; is told how many threads it may take.
     reuse : Reuse, optional
         Of the same folds and labels: gives the scores of candidates that were tried before.
     shared : Workers, optional
@@ -205,7 +221,7 @@ def tune(
     known = [reuse.recall(head, settings, seed) if reuse else None for settings in tried]
     missing = [place for place, scores in enumerate(known) if scores is None]
     with _workers(jobs, folds, shared) as at:
-        first = [at.pool.submit(beside, at.inner)] if beside else []
+        first = [at.pool.submit(beside, at.inner)] if beside and missing else []
         if missing:
             new = [tried[place] for place in missing]
             found = _out_of_fold(head, folds, [y], new, seed, jobs, at)[0]

@@ -8,11 +8,12 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from features.datasets.reading.collections import ID_COLUMNS, LABEL_COLUMNS, named_like
+from features.datasets.reading.collections import ID_COLUMNS, LABEL_COLUMNS, named_like, spelt
 from features.datasets.vocabulary import is_known_class, is_missing, number
 from features.errors import DatasetError
+from features.images.decoding import IMAGE_SUFFIXES
 from features.presenting import NAME_ERRORS
 
 __all__ = ["Table", "read_table"]
@@ -20,9 +21,12 @@ __all__ = ["Table", "read_table"]
 _SEPARATORS: Final = ("\t", ";", ",", "|")
 _LOOKED_AT: Final = 200
 _IMAGE_NAME: Final = re.compile(
-    r".\.(jpe?g|jpe|jfif|png|tiff?|bmp|webp|gif|ppm|pgm|avif|jp2|j2k|hei[cf]|dcm)$", re.IGNORECASE
+    rf".({'|'.join(map(re.escape, sorted(IMAGE_SUFFIXES)))})$", re.IGNORECASE
 )
-_EXCEL: Final = frozenset({".xlsx", ".xlsm"})
+_ZIPPED: Final = b"PK\x03\x04"
+_OLD_EXCEL: Final = b"\xd0\xcf\x11\xe0"
+_STATED: Final = re.compile(r'"?sep=(.)"?\s*(\r\n|\r|\n)', re.IGNORECASE)
+_TITLES: Final = 50
 
 Row = Mapping[str, str]
 
@@ -40,6 +44,8 @@ class Table:
         Where in the file each record is.
     header : bool
         Whether the columns are named in the file; else they are ``column 1``, ``column 2``, ….
+    notes : tuple of str
+        What a person should know of how it was read.
     """
 
     path: Path
@@ -47,11 +53,15 @@ class Table:
     records: list[dict[str, str]]
     lines: list[int]
     header: bool
+    notes: tuple[str, ...] = ()
 
     def column(self, name: str | None) -> str | None:
         """Give the column that is called so, or has this number where there is no header."""
         if name is None or name in self.columns:
             return name
+        alike = named_like(self.columns, [spelt(name)])
+        if len(alike) == 1:
+            return alike[0]
         numbered = f"column {name}"
         return numbered if not self.header and numbered in self.columns else None
 
@@ -74,22 +84,19 @@ def read_table(path: Path, is_image: Callable[[str], bool] = lambda _: False) ->
     DatasetError
         If the file can't be read or is no table.
     """
-    if path.suffix.casefold() in _EXCEL:
-        rows = _read_excel(path)
-    elif path.suffix.casefold() == ".xls":
-        raise DatasetError(f"{path} is of the old Excel format: save it as .xlsx or .csv")
-    else:
-        rows = _read_text(path)
+    notes: list[str] = []
+    rows = _rows(path, notes)
     rows = [(line, [cell.strip() for cell in cells]) for line, cells in rows]
     rows = [(line, cells) for line, cells in rows if any(cells)]
+    rows = _without_titles(rows, is_image)
     if not rows:
         raise DatasetError(f"{path} has no rows below its header")
     header = _has_header([cells for _, cells in rows[:_LOOKED_AT]], is_image)
-    width = len(rows[0][1])
+    width = _without_empty(rows)
     columns = rows[0][1] if header else [f"column {n}" for n in range(1, width + 1)]
     columns = [name or f"column {n}" for n, name in enumerate(columns, start=1)]
-    if len(set(columns)) < width:
-        raise DatasetError(f"{path} has two columns of the same name: rename one")
+    if twice := next((name for name in columns if columns.count(name) > 1), None):
+        raise DatasetError(f"{path} has two columns of the same name, {twice}: rename one")
     body = rows[1:] if header else rows
     if not body:
         raise DatasetError(f"{path} has no rows below its header")
@@ -98,7 +105,46 @@ def read_table(path: Path, is_image: Callable[[str], bool] = lambda _: False) ->
             raise DatasetError(f"{path}, line {line}: got {len(cells)} values, expected {width}")
     _crosses_to_flags([cells for _, cells in body])
     records = [dict(zip(columns, cells, strict=True)) for _, cells in body]
-    return Table(path, columns, records, [line for line, _ in body], header)
+    return Table(path, columns, records, [line for line, _ in body], header, tuple(notes))
+
+
+def _rows(path: Path, notes: list[str]) -> list[tuple[int, list[str]]]:
+    """Read by what the file is, whatever its name ends in."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(4)
+    except OSError as error:
+        raise DatasetError(f"{path} can't be read ({error.strerror})") from error
+    if start == _OLD_EXCEL:
+        raise DatasetError(f"{path} is of the old Excel format: save it as .xlsx or .csv")
+    if start == _ZIPPED or path.suffix.casefold() in (".xlsx", ".xlsm"):
+        return _read_excel(path, notes)
+    return _read_text(path, notes)
+
+
+def _without_titles(
+    rows: list[tuple[int, list[str]]], is_image: Callable[[str], bool]
+) -> list[tuple[int, list[str]]]:
+    """Leave out titles, comments and legends above a header, as in PH2_dataset.xlsx."""
+    for at, (_, cells) in enumerate(rows[:_TITLES]):
+        if any(_IMAGE_NAME.search(cell) or is_image(cell) for cell in cells):
+            break
+        if sum(map(bool, cells)) > 1 and named_like(cells, ID_COLUMNS):
+            return rows[at:]
+    return rows
+
+
+def _without_empty(rows: list[tuple[int, list[str]]]) -> int:
+    """Cut off columns at the end that have no name and hold nothing; give how many are left."""
+    width = max(len(cells) for _, cells in rows)
+    while width > 1 and not any(len(cells) >= width and cells[width - 1] for _, cells in rows):
+        width -= 1
+    for _, cells in rows:
+        del cells[width:]
+    if len(rows[0][1]) < width:
+        # More values than names: whose are they?
+        return len(rows[0][1])
+    return width
 
 
 def _crosses_to_flags(body: Sequence[list[str]]) -> None:
@@ -109,20 +155,30 @@ def _crosses_to_flags(body: Sequence[list[str]]) -> None:
                 cells[at] = str(int(bool(cells[at])))
 
 
-def _read_text(path: Path) -> list[tuple[int, list[str]]]:
+def _read_text(path: Path, notes: list[str]) -> list[tuple[int, list[str]]]:
     try:
-        text = _decoded(path.read_bytes())
+        text, code = _decoded(path.read_bytes())
+        if "\0" in text:
+            raise csv.Error("it holds zero bytes")
         if text.lstrip().startswith("||"):
             return _between_bars(text)
-        separator = _separator(text)
+        stated = _STATED.match(text)
+        skipped = 1 if stated else 0
+        text = text[stated.end() :] if stated else text
+        separator = stated[1] if stated else _separator(text)
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-        rows = [(reader.line_num, cells) for cells in reader]
+        rows = [(reader.line_num + skipped, cells) for cells in reader]
     except OSError as error:
         raise DatasetError(f"{path} can't be read ({error.strerror})") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(
             f"{path} is not a CSV table in UTF-8 ({error}): export it as such"
         ) from error
+    if code:
+        notes.append(
+            f"{path.name} is not in UTF-8 and was read as {code}: if names in it look wrong, save "
+            "it as UTF-8"
+        )
     return rows
 
 
@@ -136,26 +192,28 @@ def _between_bars(text: str) -> list[tuple[int, list[str]]]:
     ]
 
 
-def _decoded(data: bytes) -> str:
+def _decoded(data: bytes) -> tuple[str, str]:
+    """Give the text, and the code page if it had to be guessed."""
+    if data.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
+        return data.decode("utf-32"), ""
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return data.decode("utf-16")
+        return data.decode("utf-16"), ""
     start = data[:400]
     if start.count(0) * 3 > len(start) and len(data) % 2 == 0:
-        return data.decode(
-            "utf-16-le" if start[1::2].count(0) > start[::2].count(0) else "utf-16-be"
-        )
+        little = start[1::2].count(0) > start[::2].count(0)
+        return data.decode("utf-16-le" if little else "utf-16-be"), ""
     try:
-        return data.decode("utf-8-sig")
+        return data.decode("utf-8-sig").removeprefix("\ufeff"), ""
     except UnicodeDecodeError:
         # Written by this program, with names of files in it that are not UTF-8.
         mixed = data.decode("utf-8-sig", NAME_ERRORS)
         lone = sum("\ud800" <= character <= "\udfff" for character in mixed)
         if b"\0" not in data and len(mixed.encode("ascii", "ignore")) + 2 * lone <= len(mixed):
-            return mixed
+            return mixed, ""
         # What Excel calls CSV is in the code page of the country; a picture has control characters.
         if any(byte < 32 and byte not in b"\t\r\n" for byte in data):
             raise
-        return data.decode("cp1252")
+        return data.decode("cp1252"), "Windows-1252"
 
 
 def _separator(text: str) -> str:
@@ -176,7 +234,7 @@ def _separator(text: str) -> str:
     return best if first.count(best) else ","
 
 
-def _read_excel(path: Path) -> list[tuple[int, list[str]]]:
+def _read_excel(path: Path, notes: list[str]) -> list[tuple[int, list[str]]]:
     try:
         import openpyxl
     except ImportError as error:
@@ -184,26 +242,39 @@ def _read_excel(path: Path) -> list[tuple[int, list[str]]]:
             f"{path} is an Excel file: pip install lesion-classifier[excel], or save it as .csv"
         ) from error
     try:
-        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-        sheet = book.worksheets[0]
-        rows = [
-            (line, [_cell(value) for value in cells])
-            for line, cells in enumerate(sheet.iter_rows(values_only=True), start=1)
-        ]
-        book.close()
+        # By its content, whatever its name ends in.
+        with path.open("rb") as file:
+            book = openpyxl.load_workbook(file, read_only=True, data_only=True)
+            sheets = {sheet.title: _sheet(sheet) for sheet in book.worksheets}
+            book.close()
     except OSError as error:
         raise DatasetError(f"{path} can't be read ({error.strerror or error})") from error
     except Exception as error:
         raise DatasetError(f"{path} is not an Excel file ({error}): save it as .csv") from error
+    tables = {title: rows for title, rows in sheets.items() if _is_table(rows)} or sheets
+    title = next(iter(tables), "")
+    if len(tables) > 1:
+        others = ", ".join(map(repr, list(tables)[1:4]))
+        notes.append(
+            f"{path.name} has {len(tables)} sheets with tables: {title!r} was read, not {others}; "
+            "save another as a file of its own to read it"
+        )
+    return tables.get(title, [])
+
+
+def _sheet(sheet: Any) -> list[tuple[int, list[str]]]:
+    rows = [
+        (line, [_cell(value) for value in cells])
+        for line, cells in enumerate(sheet.iter_rows(values_only=True), start=1)
+    ]
     rows = [(line, cells) for line, cells in rows if any(cells)]
     width = max((len(cells) for _, cells in rows), default=0)
     used = [at for at in range(width) if any(len(cells) > at and cells[at] for _, cells in rows)]
-    rows = [(line, [cells[at] if len(cells) > at else "" for at in used]) for line, cells in rows]
-    # Titles and legends may stand above the table, as in PH2_dataset.xlsx.
-    for at, (_, cells) in enumerate(rows[:50]):
-        if sum(map(bool, cells)) > 1 and named_like(cells, ID_COLUMNS):
-            return rows[at:]
-    return rows
+    return [(line, [cells[at] if len(cells) > at else "" for at in used]) for line, cells in rows]
+
+
+def _is_table(rows: Sequence[tuple[int, Sequence[str]]]) -> bool:
+    return sum(sum(map(bool, cells)) > 1 for _, cells in rows) > 1
 
 
 def _cell(value: object) -> str:

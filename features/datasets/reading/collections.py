@@ -34,8 +34,12 @@ LABEL_COLUMNS: Final = (
 )
 # Whoever is one patient has one or more lesions, of which each has one or more images.
 GROUP_COLUMNS: Final = (
-    ("patient id", "patient", "patientid", "patient number", "patient no", "subject id", "subject"),
-    ("lesion id", "lesionid", "lesion number", "case id", "case num"),
+    (
+        *("patient id", "patient", "patientid", "patient number", "patient no", "patient nr"),
+        *("subject id", "subject", "pat id", "patid", "patienten id", "patientennummer"),
+        *("patient name", "id patient", "identifiant patient", "id paciente", "paciente", "mrn"),
+    ),
+    ("lesion id", "lesionid", "lesion number", "case id", "case num", "lesion", "fallnummer"),
 )
 SPLIT_COLUMNS: Final = ("split", "set", "partition", "subset", "fold name", "part", "usage")
 METADATA_COLUMNS: Final = {

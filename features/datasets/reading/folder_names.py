@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from features.datasets.reading.folder_words import COUNTED, FILLERS, GRADED
 from features.datasets.vocabulary import (
     AMBIGUOUS_SPLITS,
     SPLIT_NAMES,
@@ -22,30 +23,6 @@ __all__ = ["ROLES", "Place", "Places", "read_places"]
 
 ROLES: Final = ("train", "valid", "test", "class", "none", "skip")
 
-# Words that say how images are kept, not what they show.
-_FILLERS: Final = frozenset(
-    {
-        *("image", "images", "img", "imgs", "picture", "pictures", "pics", "photo", "photos"),
-        *("data", "dataset", "datasets", "set", "sets", "split", "splits", "input", "inputs"),
-        *("file", "files", "part", "parts", "batch", "chunk", "shard", "dir", "folder", "vol"),
-        *("volume", "disk", "jpg", "jpeg", "png", "tif", "tiff", "bmp", "raw", "original"),
-        *("originals", "all", "full", "dermoscopy", "dermoscopic", "dermatoscopic", "derm"),
-        *("clinical", "clinic", "macroscopic", "fold", "folds", "archive", "unzipped", "extracted"),
-        *("download", "downloads", "series", "session", "visit", "export", "upload", "uploads"),
-        *("resized", "cropped", "size", "px", "x", "v", "version", "final", "copy", "new", "task"),
-        *("challenge", "lesions", "skin", "cancer", "isic", "isbi", "siim", "ham", "ph", "pad"),
-        *("ufes", "derm", "pt", "bcn", "msk", "uda", "med", "node", "kaggle", "db", "collection"),
-        *("january", "february", "march", "april", "may", "june", "july", "august", "september"),
-        *("october", "november", "december", "root", "public", "private", "cohort", "and"),
-        *("gt", "ground", "truth", "groundtruth", "label", "labels", "meta", "metadata", "csv"),
-        *("tmp", "temp", "backup", "untitled", "dcim", "camera", "ordner", "neuer", "dossier"),
-    }
-)
-# Numbered names of what is one of many, and no class.
-_COUNTED: Final = frozenset(
-    {"patient", "pat", "p", "case", "lesion", "subject", "imd", "scan", "person", "id", "exam"}
-)
-_GRADED: Final = frozenset({"class", "grade", "type", "category", "label", "stage", "cls", "kind"})
 _FEW_CLASSES: Final = 30
 
 
@@ -142,14 +119,14 @@ def _part(name: str, given: Mapping[str, str]) -> _Part:
     rest = [
         word
         for word in found
-        if word not in SPLIT_NAMES and word not in _FILLERS and not word.isdecimal()
+        if word not in SPLIT_NAMES and word not in FILLERS and not word.isdecimal()
     ]
     if is_missing(name):
         return _Part(name, "unknown")
-    if len(found) == 1 and len(name) <= 2 and not name.isdecimal():
+    if len(found) == 1 and len(name) <= 2 and name.isascii() and not name.isdecimal():
         # "x" and "v" mean nothing in "256 x 256" and "v2", and may be classes alone.
         return _Part(name, "other", label=name)
-    if not rest and found and all(word in _FILLERS for word in found) and is_known_class(name):
+    if not rest and found and all(word in FILLERS for word in found) and is_known_class(name):
         return _Part(name, "other", label=name)
     if splits and not rest:
         return _Part(name, "split" if len(splits) == 1 else "splits", "".join(sorted(splits)[:1]))
@@ -165,11 +142,11 @@ def _part(name: str, given: Mapping[str, str]) -> _Part:
         short = len(found) == 1 and found[0].isdecimal() and len(found[0]) == 1
         return _Part(name, "digit" if short and name.strip() == found[0] else "none", label=name)
     letters = [word for word in rest if not word.isdecimal()]
-    if len(rest) < len(found) and set(letters) <= _COUNTED | {"m", "d", "y"}:
+    if len(rest) < len(found) and set(letters) <= COUNTED | {"m", "d", "y"}:
         return _Part(name, "none")
     if len(rest) < len(found) and all(len(word) == 1 for word in rest) and len(found) > 1:
         # "part_a", "batch B"
-        return _Part(name, "none" if set(found) & _FILLERS else "other", label=name)
+        return _Part(name, "none" if set(found) & FILLERS else "other", label=name)
     return _Part(name, "other", label=name)
 
 
@@ -179,19 +156,22 @@ def _resolve_evaluation(read: dict[tuple[str, ...], list[_Part]], found: Places)
     if not names:
         return
     splits = {part.split for part in parts if part.kind in ("split", "both")}
-    free = {"valid", "test"} - splits
-    if len(free) != 1 or not splits:
-        if splits:
-            found.split_problems.append(
-                f"the folder {names[0]!r} may be the validation or the test split: "
-                f"say --folder {names[0]}=valid or --folder {names[0]}=test"
-            )
+    free = sorted({"valid", "test"} - splits)
+    if not free:
+        found.split_problems.append(
+            f"the folder {names[0]!r} may be the validation or the test split: "
+            f"say --folder {names[0]}=valid or --folder {names[0]}=test"
+        )
         return
+    if len(free) > 1:
+        # What is the test split chooses nothing, so that this can do no harm.
+        found.notes.append(
+            f"the folder {names[0]!r} was taken for the test split: say --folder "
+            f"{names[0]}=valid if it is not"
+        )
     for folder, named in read.items():
         read[folder] = [
-            replace(part, kind="split", split=next(iter(free)))
-            if part.kind == "evaluation"
-            else part
+            replace(part, kind="split", split=free[0]) if part.kind == "evaluation" else part
             for part in named
         ]
 
@@ -227,7 +207,7 @@ def _drop_numbered(read: dict[tuple[str, ...], list[_Part]], found: Places) -> N
     kinds: dict[str, set[str]] = {}
     for name in names:
         letters = [word for word in words(name) if not word.isdecimal()]
-        if not re.search(r"\d", name) or set(letters) & _GRADED or is_known_class(name):
+        if not re.search(r"\d", name) or set(letters) & GRADED or is_known_class(name):
             continue
         kinds.setdefault(re.sub(r"\d+", "#", name.casefold()), set()).add(name)
     numbered = {name for group in kinds.values() if len(group) > 1 for name in group}
@@ -283,6 +263,7 @@ def _classes(
         if part is not None and part.kind == "unknown":
             result[folder] = ("", "")
             found.roles[part.name] = "no class: its name says that none is known"
+    _tell_passed(chains, {origin for _, origin in result.values()}, found)
     said = {part.name for chain in chains.values() for part in chain if part.kind == "class"}
     names = {
         label
@@ -296,6 +277,22 @@ def _classes(
             "many to be classes: give labels with --labels, or say --folder '*=class' or '*=none'"
         )
     return result
+
+
+def _tell_passed(
+    chains: Mapping[tuple[str, ...], Sequence[_Part]], taken: set[str], found: Places
+) -> None:
+    """Tell of names above or below the classes that say nothing: they may be unknown splits."""
+    passed = {
+        part.name for chain in chains.values() for part in chain if part.kind == "other"
+    } - taken
+    found.roles |= dict.fromkeys(passed, "nothing: the class is another folder")
+    if len(passed) > 1:
+        some = " and ".join(map(repr, sorted(passed)[:2]))
+        found.notes.append(
+            f"{len(passed)} folders above or below the classes, such as {some}, were taken for "
+            "nothing: if they are splits, say --folder NAME=train, =valid or =test"
+        )
 
 
 def _judge_digits(chains: dict[tuple[str, ...], list[_Part]], found: Places) -> None:

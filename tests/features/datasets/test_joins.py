@@ -378,3 +378,40 @@ def test_ids_of_files_that_are_not_there_are_not_taken_for_their_neighbours(
 ) -> None:
     found = labels(folder_of_images(*files), table(tmp_path / "t.csv", "image,dx", *rows))
     assert [found[path] for path in files] == expected
+
+
+def test_an_image_that_two_tables_put_into_two_splits_is_refused(folder_of_images: Make) -> None:
+    folder = folder_of_images("a.jpg", "b.jpg")
+    train = table(folder.parent / "labels_train.csv", "image,label", "a,mel", "b,nv")
+    test = table(folder.parent / "labels-test.csv", "image,label", "b,nv")
+    told = refused(folder, train, test)
+    assert "b.jpg is in the train split by the name of labels_train.csv and in test by" in told
+    # Lists of names alone, too.
+    lists = [table(folder.parent / f"{name}.txt", "b", labelled=False) for name in ("val", "test")]
+    assert "in the train split" in refused(folder, train, lists[0])
+    assert "in the valid split" in refused(folder, *lists)
+
+
+@pytest.mark.parametrize(
+    ("ids", "names"),
+    [
+        (("1.0", "2.0"), ("1.jpg", "2.jpg")),
+        (("a.dicom", "b.hif"), ("a.png", "b.png")),
+        (("file:///data/a%20b.jpg", "file:///data/b.jpg"), ("a b.jpg", "b.jpg")),
+        (("https://x.org/i/a.jpg?size=1", "https://x.org/i/b.jpg#x"), ("a.jpg", "b.jpg")),
+        (("a%20b.jpg", "b.jpg"), ("a%20b.jpg", "b.jpg")),
+        (("D:\\Test\\a.JPG", "\\\\server\\x\\b.JPG"), ("a.jpg", "b.jpg")),
+    ],
+)
+def test_ids_as_programs_write_them(
+    folder_of_images: Make, ids: tuple[str, ...], names: tuple[str, ...]
+) -> None:
+    folder = folder_of_images(*names)
+    rows = table(folder.parent / "t.csv", "image,label", f"{ids[0]},mel", f"{ids[1]},nv")
+    assert labels(folder, rows) == dict(zip(names, ("mel", "nv"), strict=True))
+
+
+def test_a_number_with_a_point_is_not_taken_for_another_file(folder_of_images: Make) -> None:
+    folder = folder_of_images("1.0.jpg", "1.jpg", "10.jpg")
+    rows = table(folder.parent / "t.csv", "image,label", "1.0,mel", "1,nv", "10.00,nv")
+    assert labels(folder, rows) == {"1.0.jpg": "mel", "1.jpg": "nv", "10.jpg": "nv"}

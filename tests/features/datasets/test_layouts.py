@@ -96,6 +96,24 @@ def read(folder: Path, **choices: object) -> dict[str, tuple[str, str]]:
             ["train/nevus/a.jpg", "valid/mel/b.jpg", "evaluation/mel/c.jpg"],
             [("train", "nevus"), ("valid", "mel"), ("test", "mel")],
         ),
+        (["train/nevus/a.jpg", "eval/mel/c.jpg"], [("train", "nevus"), ("test", "mel")]),
+        (["evaluation/nevus/a.jpg", "evaluation/mel/c.jpg"], [("test", "nevus"), ("test", "mel")]),
+        (
+            ["Trainingsdaten/nevus/a.jpg", "Validierung/mel/b.jpg", "Testdatensatz/mel/c.jpg"],
+            [("train", "nevus"), ("valid", "mel"), ("test", "mel")],
+        ),
+        (
+            ["entraînement/nevus/a.jpg", "validation/mel/b.jpg", "test/mel/c.jpg"],
+            [("train", "nevus"), ("valid", "mel"), ("test", "mel")],
+        ),
+        (
+            ["nevus/entrenamiento/a.jpg", "mel/validación/b.jpg", "mel/prueba/c.jpg"],
+            [("train", "nevus"), ("valid", "mel"), ("test", "mel")],
+        ),
+        (["训练/痣/a.jpg", "测试/黑色素瘤/b.jpg"], [("train", "痣"), ("test", "黑色素瘤")]),
+        (["train_pos/a.jpg", "test_neg/b.jpg"], [("train", "pos"), ("test", "neg")]),
+        (["Jan 2020/mel/a.jpg", "Feb 2021/nv/b.jpg"], [("", "mel"), ("", "nv")]),
+        (["Jan 2020/a.jpg", "Dec 2019/b.jpg"], [("", ""), ("", "")]),
         (["dataset/melanoma/a.jpg", "dataset/nevus/b.jpg"], [("", "melanoma"), ("", "nevus")]),
         (["my_lesions/melanoma/a.jpg", "my_lesions/x/b.jpg"], [("", "melanoma"), ("", "x")]),
     ],
@@ -115,7 +133,11 @@ def test_names_are_understood(
             ["melanoma/train/a.jpg", "melanoma/test/b.jpg", "nevus/c.jpg"],
             "'nevus' beside it is non",
         ),
-        (["train/nevus/a.jpg", "eval/mel/c.jpg"], "'eval' may be the validation or the test split"),
+        (
+            ["train/mel/a.jpg", "val/mel/b.jpg", "test/nevus/b.jpg", "eval/mel/c.jpg"],
+            "'eval' may be the validation or the test split",
+        ),
+        (["train_aug/nevus/a.jpg", "test/mel/b.jpg"], "'train_aug' names a split and something"),
         (["train/test/mel/a.jpg", "train/nevus/b.jpg"], "name two splits, train and test"),
         (["train_and_valid/mel/a.jpg", "test/mel/b.jpg"], "'train_and_valid' names several splits"),
         (["berlin_train/a.jpg", "berlin_test/b.jpg"], "'berlin_t.*' names a split and something"),
@@ -198,6 +220,27 @@ def test_one_picture_in_two_formats_stays_together(folder_of_images: Make) -> No
     groups = {item.path: item.group for item in find_images(apart).items}
     assert groups["jpg/nevus/X.jpg"] == groups["png/nevus/X.png"] != ""
     assert groups["jpg/nevus/Y.jpg"] == ""
+
+
+def test_one_picture_in_two_sizes_stays_together(folder_of_images: Make) -> None:
+    folder = folder_of_images(
+        *("224x224/nevus/X.jpg", "512px/nevus/X.jpg", "mel/Y.jpg", "mel/preview/Y.jpg"),
+        *("2019/mel/Z.jpg", "2020/mel/Z.jpg"),
+    )
+    groups = {item.path: item.group for item in find_images(folder).items}
+    assert groups["224x224/nevus/X.jpg"] == groups["512px/nevus/X.jpg"] != ""
+    assert groups["mel/Y.jpg"] == groups["mel/preview/Y.jpg"] != ""
+    # Years are no sizes, and cameras begin anew to count.
+    assert groups["2019/mel/Z.jpg"] == groups["2020/mel/Z.jpg"] == ""
+
+
+def test_folders_beside_the_classes_are_told(folder_of_images: Make) -> None:
+    found = find_images(folder_of_images("tr/mel/a.jpg", "te/nv/b.jpg", "tr/nv/c.jpg"))
+    assert {(item.split, item.label) for item in found.items} == {("", "mel"), ("", "nv")}
+    assert any("'te' and 'tr'" in note and "if they are splits" in note for note in found.notes)
+    assert found.folders["tr"].startswith("nothing")
+    below = find_images(folder_of_images("mel/arm/a.jpg", "nv/leg/b.jpg", root="below"))
+    assert any("'arm' and 'leg'" in note for note in below.notes)
 
 
 def test_several_folders_are_one_data_set(folder_of_images: Make, tmp_path: Path) -> None:

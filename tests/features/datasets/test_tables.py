@@ -52,6 +52,12 @@ YES_AND_NO = ["melanoma", "not melanoma", ""]
         "id,melanoma\na,1\nb,0\n".encode("utf-16-le"),
         "id,melanoma\na,1\nb,0\n".encode("utf-16-be"),
         "id,age,melanoma,sex\na,30,1,0\nb,40,0,1\n",
+        "sep=;\nid;melanoma\na;1\nb;0\n",
+        "# made on 2020-01-01\nid,melanoma\na,1\nb,0\n",
+        "Study 7\n\nid,melanoma\na,1\nb,0\n",
+        "id,melanoma,,\na,1\nb,0\n",
+        "id,melanoma\na,1,\nb,0,\n",
+        "id;melanoma\na;1\nb;0\n".encode("utf-32"),
     ],
 )
 def test_flags_are_read_as_they_are_written(images: Path, text: str | bytes) -> None:
@@ -70,6 +76,7 @@ def test_flags_are_read_as_they_are_written(images: Path, text: str | bytes) -> 
         ),
         ("a,1\nb,0\nc,0\n", "t.csv", ["1", "0", "0"]),
         ("a.jpg,round\nb.jpg,flat\nc.jpg,round\n", "t.csv", ["round", "flat", "round"]),
+        ("0,a,mel\n1,b,nv\n", "t.csv", ["mel", "nv", ""]),
         ("images/a.jpg,round\nimages/b.jpg,flat\n", "t.csv", ["round", "flat", ""]),
     ],
 )
@@ -203,3 +210,131 @@ def test_an_excel_sheet_is_a_table(images: Path) -> None:
     path.write_bytes(b"PK\x03\x04 and no more")
     with pytest.raises(DatasetError, match="not an Excel file"):
         find_images(images, [LabelTable(path)])
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        # Words tell more than flags of nobody knows what.
+        ("image,shift,befund\na,1,mel\nb,0,nv\n", ["mel", "nv", ""]),
+        ("image,befund\na,positive\nb,negative\n", ["positive", "negative", ""]),
+        ("image,result\na,pos\nb,Neg\nc,NA\n", ["pos", "Neg", ""]),
+    ],
+)
+def test_a_column_of_classes_is_found_by_what_it_holds(
+    images: Path, text: str, expected: list[str]
+) -> None:
+    assert labels(images, text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "image,label,split\na,mel,train\nb,nv,Test set\nc,nv,val\n",
+        "image,label,tvt\na,mel,train\nb,nv,test\nc,nv,valid\n",
+        "image,label,dataset\na,mel,TRAINING\nb,nv,hold-out\nc,nv,dev\n",
+        "image,label,split\na,mel,train\nb,nv,test\nc,nv,eval\n",
+        "image,label,train,valid,test\na,mel,1,0,0\nb,nv,0,0,1\nc,nv,0,1,0\n",
+        "image,label,is_train,is_test\na,mel,1,0\nb,nv,0,1\nc,nv,0,0\n",
+    ],
+)
+def test_splits_are_found_by_what_columns_hold(images: Path, text: str) -> None:
+    assert [item.split for item in read(images, text)] == ["train", "test", "valid"]
+
+
+def test_who_is_not_trained_on_is_in_the_test(images: Path) -> None:
+    text = "image,label,is_train\na,mel,1\nb,nv,0\nc,nv,\n"
+    assert [item.split for item in read(images, text)] == ["train", "test", ""]
+    # Whether a row is valid is no split, unless a person says so.
+    text = "image,label,valid\na,mel,1\nb,nv,1\nc,nv,0\n"
+    assert [item.split for item in read(images, text)] == ["", "", ""]
+    found = read(images, text, split_column="valid")
+    assert [item.split for item in found] == ["valid", "valid", "train"]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("image,label,split\na,mel,train\nb,nv,test\nc,nv,unused\n", "got split 'unused'"),
+        ("image,label,split\na,mel,train\nb,nv,test\nc,nv,train+val\n", "'train.val'"),
+        ("image,label,split\na,mel,train\nb,nv,0\nc,nv,0\n", r"got split '0' .* \(2 rows\)"),
+        ("image,label,split,set\na,mel,train,test\nb,nv,test,test\n", "split and set, which dif"),
+        ("image,label,is_train,is_test\na,mel,1,1\nb,nv,0,1\n", "line 2 is in several splits"),
+    ],
+)
+def test_splits_that_are_not_understood_are_refused(images: Path, text: str, told: str) -> None:
+    with pytest.raises(DatasetError, match=told):
+        read(images, text)
+
+
+def test_columns_that_number_nothing_else_are_no_splits(images: Path) -> None:
+    found = read(images, "image,label,split,set\na,mel,1,ISIC\nb,nv,2,HAM\nc,nv,2,HAM\n")
+    assert [(item.label, item.split) for item in found] == [("mel", ""), ("nv", ""), ("nv", "")]
+
+
+def test_one_patient_is_one_group_however_the_number_is_written(images: Path) -> None:
+    found = read(images, "image,label,Patienten-ID\na,mel,12.0\nb,nv,12\nc,nv,\n")
+    assert [item.group for item in found] == ["12", "12", ""]
+
+
+def test_one_group_of_all_is_told(images: Path) -> None:
+    path = images.parent / "t.csv"
+    path.write_text("image,label,patient_id\na,mel,P\nb,nv,P\nc,nv,P\n")
+    notes = find_images(images, [LabelTable(path)]).notes
+    assert any("all images are in one group, 'P'" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("image label\na mel\nb nv\n", "no column beside 'image label': .* , ; tab or"),
+        ("image,note,note\na,1,2\n", "two columns of the same name, note"),
+        (b"image,label\na,mel\0\nb,nv\n", "it holds zero bytes"),
+    ],
+)
+def test_what_is_no_table_is_told(images: Path, text: str | bytes, told: str) -> None:
+    with pytest.raises(DatasetError, match=told):
+        read(images, text)
+
+
+def test_a_column_that_names_images_is_nothing_else(images: Path) -> None:
+    for columns in ({"label_columns": ["image"]}, {"group_column": "image"}):
+        with pytest.raises(DatasetError, match="the column image names the images"):
+            read(images, "image,label\na,mel\nb,nv\n", **columns)
+    assert labels(images, "image,Label\na,mel\nb,nv\n", label_columns=["label"])[0] == "mel"
+
+
+def test_a_guessed_code_page_is_told(images: Path) -> None:
+    path = images.parent / "t.csv"
+    path.write_bytes("image;label\na;Nävus\nb;mel\n".encode("cp1252"))
+    found = find_images(images, [LabelTable(path)])
+    assert [item.label for item in found.items] == ["Nävus", "mel", ""]
+    assert any("not in UTF-8 and was read as Windows-1252" in note for note in found.notes)
+
+
+def test_the_sheet_that_is_a_table_is_read(images: Path) -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    book.active.append(["Read me: this is the study"])
+    for name, label in (("first", "mel"), ("second", "nv")):
+        sheet = book.create_sheet(name)
+        for row in (["image", "label"], ["a", label], ["b", "nv"]):
+            sheet.append(row)
+    # What a file is counts, not what its name ends in.
+    path = images.parent / "t.csv"
+    book.save(images.parent / "t.xlsx")
+    (images.parent / "t.xlsx").rename(path)
+    found = find_images(images, [LabelTable(path)])
+    assert [item.label for item in found.items] == ["mel", "nv", ""]
+    assert any("'first' was read, not 'second'" in note for note in found.notes)
+
+
+def test_no_image_above_a_word_for_a_name_is_lost(images: Path) -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    for row in (["a", "mel", "scan"], ["b", "nv", "photo"], ["c", "nv", "scan"]):
+        book.active.append(row)
+    path = images.parent / "t.xlsx"
+    book.save(path)
+    found = find_images(images, [LabelTable(path)])
+    assert [item.label for item in found.items] == ["mel", "nv", "nv"]

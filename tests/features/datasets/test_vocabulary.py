@@ -20,7 +20,26 @@ from features.datasets.vocabulary import (
 
 
 @pytest.mark.parametrize(
-    "text", ["", " NA ", "NaN", "unknown", "-1", "-1.0", "-999", "N/A", "Null"]
+    "text",
+    [
+        *(
+            "",
+            " NA ",
+            "NaN",
+            "unknown",
+            "-1",
+            "-1.0",
+            "-999",
+            "N/A",
+            "Null",
+            "\u2014",
+            "\u2013",
+            "...",
+            "[]",
+        ),
+        *("(null)", "<unknown>", "'NA'", "n.d.", "k. A.", "\\N", "#REF!", "not determined"),
+        *("keine Angabe", "non renseigné", "\u22121"),
+    ],
 )
 def test_missing(text: str) -> None:
     assert is_missing(text)

@@ -1,0 +1,149 @@
+"""Where the time of `fit_classifier.py` goes: seconds by stage, of all threads together.
+
+Run by `benchmarks.heads` in a process of its own, with the code of a checkout in PYTHONPATH: that
+of this project, or of an earlier version of it. What a version does not have is passed over.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import json
+import resource
+import sys
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any, Final
+
+STAGES: Final[dict[str, tuple[str, ...]]] = {
+    "reading the feature file": (
+        "features.cache.contents.read_features",
+        "models.training.selection.select",
+    ),
+    "hashing": (
+        "models.training.tuning._hash_of",
+        "models.results_cache.content_hash",
+        "features.networks.weights.file_sha256",
+    ),
+    "standardising": (
+        "models.heads.fold.Fold.standardised",
+        "models.heads.fold.Fold.scaled",
+        "models.heads.fold.Fold.scaler",
+    ),
+    "Gram matrices": ("models.heads.fold.Fold._multiply",),
+    "eigenproblems": ("models.heads.fold.Fold._rotate",),
+    "logistic regression": ("models.heads.logistic._LogisticRegression.search",),
+    "SVM": ("models.heads.svm._Svm.search",),
+    "XGBoost: binning": (
+        "models.heads.boosting.ColumnParts.__init__",
+        "models.heads.boosting.edges_of",
+        "models.heads.trees._column_parts",
+    ),
+    "XGBoost: trees": ("models.heads.boosting.boost", "models.heads.trees._XGBoost.search"),
+    "final fits": ("models.heads.base.Head.refit",),
+    "scores of the other splits": ("models.heads.base.score",),
+    "calibration and threshold": (
+        "models.decisions.decision.fit_decision",
+        "models.decisions.decision.cross_fitted",
+    ),
+    "figures, bootstrap and tests": (
+        "models.evaluation.binary.evaluate",
+        "models.training.comparison.paired_tests",
+    ),
+    "gallery and familiarity": ("models.bundle.gallery.write_gallery",),
+    "report: map of the images": ("models.report.embedding_map.embedding_map",),
+    "report: the rest": ("models.report.publishing.render_report",),
+    "bundle": ("models.bundle.saving.save_bundle",),
+}
+OTHER: Final = "all else, and waiting for others"
+IMPORTS: Final = "imports"
+WHOLE: Final = "whole"
+PEAK: Final = "peak"
+
+
+class Clock:
+    """Sums the time of stages, without that of the stages within them."""
+
+    def __init__(self) -> None:
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+        self._inside = threading.local()
+
+    def timed(self, stage: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        """Give the function with its time counted."""
+
+        @functools.wraps(call)
+        def run(*given: Any, **named: Any) -> Any:
+            stack: list[float] = vars(self._inside).setdefault("stack", [])
+            stack.append(0.0)
+            start = time.perf_counter()
+            try:
+                return call(*given, **named)
+            finally:
+                took = time.perf_counter() - start
+                self.seconds[stage] += took - stack.pop()
+                if stack:
+                    stack[-1] += took
+
+        return run
+
+
+def watch(clock: Clock) -> None:
+    """Count the time of every stage that this version has."""
+    for stage, places in STAGES.items():
+        for place in places:
+            found = _find(place)
+            if found is None:
+                continue
+            owner, name = found
+            call = getattr(owner, name)
+            timed = clock.timed(stage, call)
+            setattr(owner, name, timed)
+            # Others may have imported it by name.
+            for module in list(sys.modules.values()):
+                if vars(module).get(name) is call:
+                    setattr(module, name, timed)
+
+
+def _find(place: str) -> tuple[Any, str] | None:
+    parts = place.split(".")
+    for count in range(len(parts) - 1, 0, -1):
+        try:
+            owner: Any = importlib.import_module(".".join(parts[:count]))
+        except ModuleNotFoundError:
+            continue
+        for name in parts[count:-1]:
+            owner = getattr(owner, name, None)
+        return (owner, parts[-1]) if hasattr(owner, parts[-1]) else None
+    return None
+
+
+def main() -> None:
+    start = time.perf_counter()
+    from fit_classifier import main as fit
+
+    for needed in (
+        "features.audit.groups",
+        "models.bundle.known_settings",
+        "models.inference.feedback",
+        "models.report.publishing",
+        "models.report.terminal",
+        "models.training.comparison",
+    ):
+        importlib.import_module(needed)
+    clock = Clock()
+    clock.seconds[IMPORTS] = time.perf_counter() - start
+    watch(clock)
+    began = time.perf_counter()
+    fit(sys.argv[2:], standalone_mode=False)
+    found: dict[str, float] = dict(clock.seconds)
+    found[WHOLE] = time.perf_counter() - start
+    found["fit"] = time.perf_counter() - began
+    found[PEAK] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    with open(sys.argv[1], "w", encoding="utf-8") as file:
+        json.dump(found, file, indent=1)
+
+
+if __name__ == "__main__":
+    main()
