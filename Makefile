@@ -9,7 +9,7 @@ PORT ?= 8000
 SLOW ?=
 
 .PHONY: demo test lint serve clean bench bench-extract bench-heads bench-accuracy bench-big \
-	bench-serve
+	bench-precision bench-serve
 
 demo: $(VENV)/.installed
 	$(BIN)/python scripts/demo.py --out $(DEMO)
@@ -27,10 +27,13 @@ serve: $(VENV)/.installed
 	$(BIN)/python -m service --bundle $(BUNDLE) --port $(PORT)
 
 # Need real images and weights in the folder that LESION_TEST_DATA names, and a quiet machine.
-bench: bench-extract bench-heads bench-accuracy bench-big bench-serve
+bench: bench-extract bench-precision bench-heads bench-accuracy bench-big bench-serve
 
 bench-extract: $(VENV)/.installed-test
 	$(BIN)/python -m benchmarks.extract --write
+
+bench-precision: $(VENV)/.installed-test
+	$(BIN)/python -m benchmarks.precision --write
 
 bench-heads: $(VENV)/.installed-test
 	$(BIN)/python -m benchmarks.heads --write

@@ -79,9 +79,10 @@ def _pixels(context: object, option: object, text: str | None) -> tuple[int, ...
     show_default=True, help="What runs the network; auto is Keras on a GPU and OpenVINO on a CPU.",
 )  # fmt: skip
 @click.option(
-    "--precision", type=click.Choice(["auto", "fp32", "bf16", "int8"]), default="auto",
-    show_default=True, help="Number format of its arithmetic; auto is bf16 on CPUs with matrix "
-    "units for it, fp32 elsewhere. int8 is several times as fast and slightly less exact.",
+    "--precision", type=click.Choice(["auto", "fp32", "tf32", "bf16", "int8"]),
+    default="auto", show_default=True, help="Number format of its arithmetic; auto is bf16 on CPUs "
+    "where that is faster, fp32 elsewhere. tf32 needs a GPU; int8 is several times as fast and "
+    "slightly less exact.",
 )  # fmt: skip
 @click.option(
     "--labels", "tables", multiple=True, type=click.Path(path_type=Path), metavar="CSV",
@@ -173,6 +174,7 @@ def main(
     from features.datasets.folders import Choices, find_images
     from features.datasets.tables import LabelTable
     from features.errors import LesionError
+    from features.numbers import count
     from features.presenting import print_anything
 
     print_anything()
@@ -223,7 +225,7 @@ def main(
         sys.exit("stopped: what was embedded is kept; rerun the same command to resume")
     report_extraction(found, extractor.spec, outcome, out)
     if strict and outcome.failures:
-        sys.exit(f"error: {len(outcome.failures)} images could not be read (--strict)")
+        sys.exit(f"error: {count(len(outcome.failures), 'image')} could not be read (--strict)")
 
 
 if __name__ == "__main__":

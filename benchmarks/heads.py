@@ -1,12 +1,16 @@
-"""Tuning heads side by side: scikit-learn's GridSearchCV, and this project.
+"""Whole commands with nothing but defaults, `fast` beside them; and GridSearchCV's time.
 
-Both work on the same folds of the same embeddings, given as a feature file or extracted from the
-folder that LESION_TEST_DATA names. Naive logistic regression and SVM try this project's candidates;
-naive XGBoost is what a user would write, with its default trees and as many candidates, and once
-more with this project's settings, which is not counted. This project's time includes what the
-other side doesn't do: calibration, threshold, intervals, paired tests. A head's own row is of a
-comparison of that head alone; the sum is of all heads in one, where they are worked on side by
-side.
+Commands and their stages are measured on embeddings of the default recipe and of `fast`, given as
+feature files or extracted from the folder that LESION_TEST_DATA names; with `--before`, an earlier
+version of the project beside this one.
+
+GridSearchCV and this project work on the same folds of the embeddings of `fast`, unless `--naive`
+says otherwise: on the default ones it takes more than ten times as long. Naive logistic regression
+and SVM try this project's candidates; naive XGBoost is what a user would write, with its default
+trees and as many candidates, and once more with this project's settings, which is not counted. This
+project's time includes what the other side doesn't do: calibration, threshold, intervals, paired
+tests. A head's own row is of a comparison of that head alone; the sum is of all heads in one, where
+they are worked on side by side.
 """
 
 from __future__ import annotations
@@ -35,6 +39,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV
 from xgboost import XGBClassifier
 
+from benchmarks.stages import commands
 from features.audit.groups import find_groups
 from features.cache.contents import read_features
 from models.heads import HEADS
@@ -64,7 +69,13 @@ class Side(NamedTuple):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--features", type=Path, help="feature file, instead of extracting one")
+    parser.add_argument("--features", type=Path, help="of the default recipe, not to be extracted")
+    parser.add_argument("--fast", type=Path, help="feature file of the recipe fast, likewise")
+    parser.add_argument("--before", type=Path, help="checkout of an earlier version, to compare")
+    parser.add_argument(
+        "--naive", choices=["accurate", "fast", "none"], default="fast",
+        help="on which embeddings GridSearchCV is run, too",
+    )  # fmt: skip
     parser.add_argument("--groups", default="auto", help="as for fit_classifier.py")
     parser.add_argument(
         "--work", type=Path, help="folder to keep features and naive results in, to go on from"
@@ -82,26 +93,38 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         work = options.work or Path(folder)
         work.mkdir(parents=True, exist_ok=True)
-        text = measure(options.features or extracted(work), work, options)
-    print(text)
-    if options.write:
-        page = PAGE.read_text(encoding="utf-8")
-        marks = r"(<!-- heads -->\n).*?(<!-- /heads -->)"
-        PAGE.write_text(re.sub(marks, lambda m: m[1] + text + "\n" + m[2], page, flags=re.DOTALL))
+        files = {
+            "default": options.features or extracted(work, "accurate"),
+            "fast": options.fast or extracted(work, "fast"),
+        }
+        texts = {}
+        if not options.quick:
+            texts["commands"] = commands(files, options.before, work)
+        if options.naive != "none":
+            chosen = files["fast" if options.naive == "fast" else "default"]
+            texts["heads"] = measure(chosen, work, options)
+    for part, text in texts.items():
+        print(text)
+        if options.write:
+            page = PAGE.read_text(encoding="utf-8")
+            marks = rf"(<!-- {part} -->\n).*?(<!-- /{part} -->)"
+            PAGE.write_text(
+                re.sub(marks, lambda m, text=text: m[1] + text + "\n" + m[2], page, flags=re.DOTALL)
+            )
 
 
-def extracted(work: Path) -> Path:
+def extracted(work: Path, recipe: str) -> Path:
     """Extract real embeddings, as a user would."""
-    out = work / "features.h5"
+    out = work / f"{recipe}.h5"
     if out.exists():
         return out
     given = os.environ.get("LESION_TEST_DATA")
     if not given:
         sys.exit("give --features FILE, or the folder of real images in LESION_TEST_DATA")
     shared = Path(given).resolve()
-    weights = next((shared / "weights").glob("inception_v3*.h5"))
+    weights = shared / "weights" / "inception_v3_keras_notop.weights.h5"
     images = shared / "data" / "isic2017_256"
-    words = ["extract_features.py", images, "--weights", weights, "--recipe", "fast", "--out", out]
+    words = ["extract_features.py", images, "--weights", weights, "--recipe", recipe, "--out", out]
     subprocess.run([sys.executable, *map(str, words)], cwd=ROOT, check=True)
     return out
 
@@ -156,7 +179,6 @@ def measure(path: Path, work: Path, options: argparse.Namespace) -> str:
             f"| one head ({chosen.title}) with known settings: cross-validation, calibration, "
             f"intervals and final fit | {again:.2f} |",
             *(f"| {what} | {took:.2f} |" for what, took in seconds.items()),
-            *command_rows(path, chosen, options),
             "",
             f"{len(train.y)} by {train.X.shape[1]} embeddings, {train.y.sum()} positives, "
             f"{options.folds} folds; AUC is the mean of the folds'. "
@@ -185,22 +207,6 @@ def reused(compared: Any, names: Sequence[str], cache: str) -> dict[str, float]:
         else:
             os.environ["LESION_CACHE"] = before
     return seconds
-
-
-def command_rows(path: Path, chosen: HeadResult, options: argparse.Namespace) -> list[str]:
-    """Time the whole command with known settings, from the start of the process to its end."""
-    if options.quick:
-        return []
-    numbers = ",".join(f"{name}={value!r}" for name, value in chosen.settings.items())
-    with tempfile.TemporaryDirectory() as folder:
-        words = ["fit_classifier.py", path, "--groups", options.groups, "--heads", chosen.name]
-        words += ["--settings", numbers, "--no-reuse", "--out", Path(folder) / "bundle"]
-        start = time.perf_counter()
-        subprocess.run(
-            [sys.executable, *map(str, words)], cwd=ROOT, check=True, capture_output=True
-        )
-        seconds = time.perf_counter() - start
-    return [f"| the same as a command, with imports, report and bundle | {seconds:.2f} |"]
 
 
 def naively(

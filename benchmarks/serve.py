@@ -7,19 +7,13 @@ sockets, one after the other on the same machine; ratios are what counts, since 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import http.client
 import os
 import re
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import joblib
@@ -28,137 +22,22 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from benchmarks.clients import ROOT, load, looks, serving, soak
 from benchmarks.machine import describe
 from features.cache.contents import read_features
 from features.embedding.extractor import Extractor, rebuild_extractor
 from features.images.decoding import decode
+from models.bundle.loading import load_bundle
 
-ROOT = Path(__file__).parent.parent
-PAGE = ROOT / "docs" / "serving.md"
-BOUNDARY = "benchmark-7f3a"
+PAGE = ROOT / "docs" / "benchmarks.md"
 SECONDS = 20.0
 
-
-@dataclass(frozen=True)
-class Load:
-    """What clients saw."""
-
-    seconds: float
-    accepted: list[float]
-    refused: list[float]
-
-    @property
-    def rate(self) -> float:
-        """Answered images per second."""
-        return len(self.accepted) / self.seconds
-
-    def percentile(self, percent: float) -> float:
-        """Latency of accepted requests in milliseconds."""
-        return float(np.percentile(self.accepted, percent)) * 1e3
-
-
-@dataclass(frozen=True)
-class Server:
-    """A running server."""
-
-    port: int
-    process: subprocess.Popen[bytes]
-    start: float
-
-    def ask(self, image: bytes) -> int:
-        """Post an image; give the status."""
-        body = (
-            f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="image"; filename="a.jpg"\r\n'
-            "Content-Type: image/jpeg\r\n\r\n"
-        ).encode() + image
-        body += f"\r\n--{BOUNDARY}--\r\n".encode()
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
-        kind = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
-        try:
-            connection.request("POST", "/api/v1/classify", body, kind)
-            answer = connection.getresponse()
-            answer.read()
-            return answer.status
-        finally:
-            connection.close()
-
-    def ready(self) -> bool:
-        """Whether it takes requests."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
-        try:
-            connection.request("GET", "/readyz")
-            return connection.getresponse().status == 200
-        except OSError:
-            return False
-        finally:
-            connection.close()
-
-    def memory(self) -> float:
-        """Give the resident memory in MB."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        return int(re.findall(r"VmRSS:\s+(\d+)", status)[0]) / 1e3
-
-
-@contextlib.contextmanager
-def serving(words: Sequence[object], **variables: str) -> Iterator[Server]:
-    """Start a server and wait until it is ready."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = int(free.getsockname()[1])
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    environment |= {"PLAIN_PORT": str(port), **variables}
-    began = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, *(str(word).format(port=port) for word in words)],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        server = Server(port, process, 0)
-        while not server.ready():
-            if process.poll() is not None:
-                sys.exit(f"the server ended with status {process.returncode}")
-            time.sleep(0.02)
-        yield Server(port, process, time.perf_counter() - began)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(60)
-
-
-def load(
-    server: Server, images: Sequence[bytes], clients: int, *, seconds: float = 0, requests: int = 0
-) -> Load:
-    """Ask with several clients at once, for some seconds or some requests in all."""
-    accepted: list[float] = []
-    refused: list[float] = []
-    counter = iter(range(requests)) if requests else None
-    lock = threading.Lock()
-    end = time.perf_counter() + seconds if seconds else float("inf")
-
-    def work(number: int) -> None:
-        while time.perf_counter() < end:
-            with lock:
-                turn = number if counter is None else next(counter, None)
-            if turn is None:
-                return
-            number += clients
-            begin = time.perf_counter()
-            status = server.ask(images[turn % len(images)])
-            took = time.perf_counter() - begin
-            if status not in (200, 503):
-                raise RuntimeError(f"status {status}")
-            (accepted if status == 200 else refused).append(took)
-            if status == 503:
-                time.sleep(0.1)
-
-    began = time.perf_counter()
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(clients)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return Load(time.perf_counter() - began, accepted, refused)
+READY = "cold start to ready"
+MEMORY = "memory"
+P50 = "p50 latency, one client, 256-pixel image"
+P95 = "p95 latency"
+MANY = "images/s with 16 clients"
+MANY_P95 = "p95 latency with 16 clients"
 
 
 def engine_pass(extractor: Extractor, image: bytes) -> float:
@@ -186,15 +65,16 @@ def engine_rate(extractor: Extractor, images: Sequence[bytes]) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--features", type=Path, help="made with --recipe fast; default: made now")
+    parser.add_argument("--features", type=Path, help="made with no option; default: made now")
+    parser.add_argument("--fast", type=Path, help="made with --recipe fast; default: made now")
     parser.add_argument("--requests", type=int, default=10_000, help="for the memory over time")
-    parser.add_argument("--write", action="store_true", help="into docs/serving.md")
+    parser.add_argument("--write", action="store_true", help="into docs/benchmarks.md")
     options = parser.parse_args()
     given = os.environ.get("LESION_TEST_DATA")
     if not given:
         sys.exit("give the folder of real images in LESION_TEST_DATA")
     shared = Path(given).resolve()
-    weights = next((shared / "weights").glob("inception_v3*.h5"))
+    weights = shared / "weights" / "inception_v3_keras_notop.weights.h5"
     photographs = shared / "data" / "isic2017_256"
     with tempfile.TemporaryDirectory() as folder:
         text = measure(Path(folder), weights, photographs, options)
@@ -206,73 +86,103 @@ def main() -> None:
 
 
 def measure(work: Path, weights: Path, photographs: Path, options: argparse.Namespace) -> str:
-    features = options.features
-    if features is None:
-        features = work / "features.h5"
-        command("extract_features.py", photographs, "--weights", weights, "--out", features,
-                "--recipe", "fast")  # fmt: skip
-    command("fit_classifier.py", features, "--out", work / "bundle", "--weights", weights,
-            "--heads", "logistic_regression")  # fmt: skip
+    images = [path.read_bytes() for path in sorted((photographs / "valid").rglob("*.jpg"))[:64]]
+    columns = []
+    for recipe, features in (("default", options.features), ("fast", options.fast)):
+        if features is None:
+            features = work / f"{recipe}.h5"
+            chosen = ("--recipe", "fast") if recipe == "fast" else ()
+            command("extract_features.py", photographs, "--weights", weights, "--out", features,
+                    *chosen)  # fmt: skip
+        bundle = work / f"bundle-{recipe}"
+        command("fit_classifier.py", features, "--out", bundle, "--weights", weights)
+        requests = options.requests if recipe == "default" else 0
+        columns.append(own_figures(bundle, features, weights, images, requests))
+    columns.insert(0, plain_figures(work, features, weights, images))
+    names = list(columns[1])
+    return "\n".join(
+        [
+            f"Machine: {describe()}.",
+            "",
+            "| | Flask + Keras `predict`, logistic regression | default | `--recipe fast` |",
+            "| --- | --- | --- | --- |",
+            *(
+                f"| {name} | {' | '.join(column.get(name, '-') for column in columns)} |"
+                for name in names
+            ),
+            "",
+        ]
+    )
+
+
+def plain_figures(
+    work: Path, features: Path, weights: Path, images: Sequence[bytes]
+) -> dict[str, str]:
+    """Measure what most people would write."""
     cached = read_features(features)
     train = cached.items.take(cached.items.split == "train")
     head = make_pipeline(StandardScaler(), LogisticRegression(C=1e-4, max_iter=5000))
     head.fit(cached.embedded(train), train.label == "melanoma")
     joblib.dump(head, work / "head.joblib")
-    images = [path.read_bytes() for path in sorted((photographs / "valid").rglob("*.jpg"))[:64]]
-    plain_words = ["-m", "benchmarks.plain_service"]
-    plain_variables = {"PLAIN_WEIGHTS": str(weights), "PLAIN_HEAD": str(work / "head.joblib")}
-    own_words = ["-m", "service", "--bundle", work / "bundle", "--port", "{port}"]
-
-    with serving(plain_words, **plain_variables) as server:
-        plain_start = server.start
-        load(server, images, 1, requests=5)
-        plain_one = load(server, images, 1, requests=100)
-        plain_many = load(server, images, 16, seconds=SECONDS)
-        plain_memory = server.memory()
-    with serving(own_words):
-        pass
-    with serving(own_words) as server:
-        start = server.start
+    variables = {"PLAIN_WEIGHTS": str(weights), "PLAIN_HEAD": str(work / "head.joblib")}
+    with serving(["-m", "benchmarks.plain_service"], **variables) as server:
         load(server, images, 1, requests=5)
         one = load(server, images, 1, requests=100)
         many = load(server, images, 16, seconds=SECONDS)
+        return {
+            READY: f"{server.start:.1f} s",
+            MEMORY: f"{server.memory():.0f} MB",
+            P50: f"{one.percentile(50):.0f} ms",
+            P95: f"{one.percentile(95):.0f} ms",
+            MANY: f"{many.rate:.1f}",
+            MANY_P95: f"{many.percentile(95):.0f} ms",
+        }
+
+
+def own_figures(
+    bundle: Path, features: Path, weights: Path, images: Sequence[bytes], requests: int
+) -> dict[str, str]:
+    """Measure this project with one bundle."""
+    words = ["-m", "service", "--bundle", bundle, "--port", "{port}"]
+    with serving(words):
+        pass
+    with serving(words) as server:
+        load(server, images, 1, requests=5)
+        one = load(server, images, 1, requests=100)
+        verdict, look = looks(server, images)
+        many = load(server, images, 16, seconds=SECONDS)
+        memory = server.memory()
         flood = load(server, images, 200, seconds=SECONDS)
-        before = server.memory()
-        load(server, images, 16, requests=options.requests // 2)
-        middle = server.memory()
-        load(server, images, 16, requests=options.requests // 2)
-        after = server.memory()
-    alone = engine_pass(rebuild_extractor(cached.spec, weights, serving=True), images[0])
-    most = engine_rate(rebuild_extractor(cached.spec, weights), images)
+        asked, over_time = soak(server, images, requests) if requests else (0, [])
+    spec = read_features(features).spec
+    alone = engine_pass(rebuild_extractor(spec, weights, serving=True), images[0])
+    most = engine_rate(rebuild_extractor(spec, weights), images)
     refused = [1e3 * each for each in flood.refused] or [float("nan")]
     share = len(flood.refused) / max(1, len(flood.refused) + len(flood.accepted))
-    rows = [
-        ("cold start to ready", f"{plain_start:.1f} s", f"{start:.1f} s"),
-        ("p50 latency, one client, 256-pixel image", f"{plain_one.percentile(50):.0f} ms",
-         f"{one.percentile(50):.0f} ms, {one.percentile(50) / alone:.2f} passes of the engine"),
-        ("p95 latency", f"{plain_one.percentile(95):.0f} ms", f"{one.percentile(95):.0f} ms"),
-        ("images/s with 16 clients", f"{plain_many.rate:.1f}",
-         f"{many.rate:.1f}, {many.rate / most:.0%} of the engine's own {most:.1f}"),
-        ("p95 latency with 16 clients", f"{plain_many.percentile(95):.0f} ms",
-         f"{many.percentile(95):.0f} ms"),
-        ("memory", f"{plain_memory:.0f} MB", f"{before:.0f} MB"),
-        (f"memory after {options.requests // 2} and {options.requests} more requests", "-",
-         f"{middle:.0f} MB, {after:.0f} MB"),
-        ("200 clients at once", "-",
-         f"{share:.0%} get 503, half of those within {np.median(refused):.0f} ms; the others "
-         f"wait {flood.percentile(50):.0f} ms (p50), {flood.percentile(95):.0f} ms (p95), "
-         f"{flood.rate:.1f} images/s"),
-    ]  # fmt: skip
-    return "\n".join(
-        [
-            f"Machine: {describe()}. One pass of the engine takes {alone:.0f} ms for one image.",
-            "",
-            "| | Flask + Keras `predict` | this project, `fast` |",
-            "| --- | --- | --- |",
-            *(f"| {' | '.join(row)} |" for row in rows),
-            "",
-        ]
-    )
+    head = load_bundle(bundle).head_title
+    figures = {
+        "head": head,
+        READY: f"{server.start:.1f} s",
+        MEMORY: f"{memory:.0f} MB",
+        "passes of one image, engine alone": f"{alone:.0f} ms",
+        P50: f"{one.percentile(50):.0f} ms, {one.percentile(50) / alone:.2f} of that",
+        P95: f"{one.percentile(95):.0f} ms",
+        MANY: f"{many.rate:.1f}, {many.rate / most:.0%} of the engine's own {most:.1f}",
+        MANY_P95: f"{many.percentile(95):.0f} ms",
+        "page: to the verdict, and to its map after that": (
+            f"{np.median(verdict) * 1e3:.0f} ms, {np.median(look) * 1e3:.0f} ms"
+        ),
+        "200 clients at once": (
+            f"{share:.0%} get 503, half of those within {np.median(refused):.0f} ms; the others "
+            f"wait {flood.percentile(50):.0f} ms (p50), {flood.percentile(95):.0f} ms (p95), "
+            f"{flood.rate:.1f} images/s"
+        ),
+    }
+    if over_time:
+        figures[f"memory over {asked:,} pages with maps and similar images, MB"] = ", ".join(
+            f"{each:.0f}" for each in over_time
+        )
+    return figures
 
 
 def command(*words: object) -> None:

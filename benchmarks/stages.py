@@ -1,7 +1,8 @@
 """Where the time of `fit_classifier.py` goes: seconds by stage, of all threads together.
 
-Run by `benchmarks.heads` in a process of its own, with the code of a checkout in PYTHONPATH: that
-of this project, or of an earlier version of it. What a version does not have is passed over.
+`benchmarks.heads` calls `commands`, which runs this file in processes of their own, with the code
+of a checkout in PYTHONPATH: that of this project, or of an earlier version of it. What a version
+does not have is passed over.
 """
 
 from __future__ import annotations
@@ -9,13 +10,19 @@ from __future__ import annotations
 import functools
 import importlib
 import json
+import os
 import resource
+import shutil
+import subprocess
 import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
+
+ROOT: Final = Path(__file__).parent.parent
 
 STAGES: Final[dict[str, tuple[str, ...]]] = {
     "reading the feature file": (
@@ -57,7 +64,6 @@ STAGES: Final[dict[str, tuple[str, ...]]] = {
     "report: the rest": ("models.report.publishing.render_report",),
     "bundle": ("models.bundle.saving.save_bundle",),
 }
-OTHER: Final = "all else, and waiting for others"
 IMPORTS: Final = "imports"
 WHOLE: Final = "whole"
 PEAK: Final = "peak"
@@ -119,6 +125,79 @@ def _find(place: str) -> tuple[Any, str] | None:
     return None
 
 
+def commands(files: Mapping[str, Path], before: Path | None, work: Path) -> str:
+    """Measure whole commands without options, and their stages; give the tables.
+
+    Parameters
+    ----------
+    files : mapping of str to Path
+        Feature files by recipe.
+    before : Path, optional
+        A checkout of an earlier version, to be measured beside this one.
+    work : Path
+        A folder for caches and bundles.
+    """
+    checkouts = {"now": ROOT} if before is None else {"before": before, "now": ROOT}
+    found: dict[tuple[str, str], list[dict[str, float]]] = {}
+    for recipe, path in files.items():
+        for name, checkout in checkouts.items():
+            found[recipe, name] = _three(path, checkout, work / f"{recipe}-{name}")
+    columns = list(found.values())
+    head = [f"{recipe}, {name}" for recipe, name in found]
+    titles = ("all heads, for the first time", "the same again", "SVM with known settings")
+    whole = [
+        [
+            title,
+            *(f"{runs[place][WHOLE]:.1f} s, {runs[place][PEAK] / 1e6:.0f} MB" for runs in columns),
+        ]
+        for place, title in enumerate(titles)
+    ]
+    stages = [
+        [stage, *(f"{runs[0].get(stage, 0):.2f}" for runs in columns)]
+        for stage in (IMPORTS, *STAGES)
+    ]
+    return "\n".join(
+        [
+            *_table(["whole command, with report and bundle", *head], whole),
+            "",
+            *_table(["seconds of all heads, for the first time, by stage", *head], stages),
+        ]
+    )
+
+
+def _three(path: Path, checkout: Path, work: Path) -> list[dict[str, float]]:
+    from features.cache.contents import read_features
+    from features.user_cache import user_cache
+
+    known = f"C=3.0,gamma={0.25 / read_features(path, small=0).spec.head_dim!r}"
+    one = ["--heads", "svm", "--settings", known, "--no-reuse"]
+    work.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(work / "cache" / "searches", ignore_errors=True)
+    networks = user_cache("networks")
+    if networks.exists():
+        # The network was converted when the features were extracted.
+        shutil.copytree(networks, work / "cache" / "networks", dirs_exist_ok=True)
+    found = []
+    for options in ([], [], one):
+        told = work / "stages.json"
+        words = [__file__, told, path, "--out", work / "bundle", "--overwrite", *options]
+        given = {"PYTHONPATH": str(checkout), "LESION_CACHE": str(work / "cache")}
+        subprocess.run(
+            [sys.executable, *map(str, words)],
+            cwd=checkout,
+            env=os.environ | given,
+            check=True,
+            capture_output=True,
+        )
+        found.append(json.loads(told.read_text(encoding="utf-8")))
+    return found
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    ruled = ["---", *["---:"] * (len(head) - 1)]
+    return ["| " + " | ".join(row) + " |" for row in (head, ruled, *rows)]
+
+
 def main() -> None:
     start = time.perf_counter()
     from fit_classifier import main as fit
@@ -135,11 +214,9 @@ def main() -> None:
     clock = Clock()
     clock.seconds[IMPORTS] = time.perf_counter() - start
     watch(clock)
-    began = time.perf_counter()
     fit(sys.argv[2:], standalone_mode=False)
     found: dict[str, float] = dict(clock.seconds)
     found[WHOLE] = time.perf_counter() - start
-    found["fit"] = time.perf_counter() - began
     found[PEAK] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     with open(sys.argv[1], "w", encoding="utf-8") as file:
         json.dump(found, file, indent=1)

@@ -15,6 +15,7 @@ __all__ = ["main"]
 
 _COMMANDS: Final = {
     "audit": "features.audit.command",
+    "doctor": "features.embedding.doctor.command",
     "export": "features.cache.commands",
     "inspect": "features.cache.commands",
     "merge": "features.cache.commands",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections import Counter
 from pathlib import Path
@@ -14,6 +15,7 @@ from tqdm import tqdm
 from features.datasets.folders import Dataset
 from features.datasets.plan import as_csv, as_json, lines, summarise
 from features.errors import DatasetError
+from features.numbers import count
 from features.presenting import MARKS, as_bytes, shown
 
 if TYPE_CHECKING:
@@ -64,11 +66,13 @@ def report_plan(dataset: Dataset, json_to: str | None = None, csv_to: str | None
     DatasetError
         If anything is in doubt, after all was told; or if a file can't be written.
     """
+    if json_to == csv_to == "-":
+        raise DatasetError("--json and --csv can't both go to standard output: name a file for one")
     piped = "-" in (json_to, csv_to)
     for line in (*dataset.notes, *lines(summarise(dataset))):
         click.echo(shown(line), err=piped)
     if dataset.ignored:
-        click.echo(f"{dataset.ignored} other files were ignored", err=piped)
+        click.echo(f"{count(dataset.ignored, 'other file', 'was', 'were')} ignored", err=piped)
     for problem in dataset.problems[1:]:
         click.echo(shown(f"in doubt: {problem}"), err=True)
     for target, write in ((json_to, as_json), (csv_to, as_csv)):
@@ -99,7 +103,13 @@ def report_extraction(dataset: Dataset, spec: ExtractorSpec, outcome: Outcome, o
     ):
         click.echo(f"{mark.upper()}: {MARKS[mark]}")
     if any(item.label for item in dataset.items):
-        click.echo(f"next: python fit_classifier.py {shown(out)} --out bundle")
+        # Age, sex and site are of persons, and are not kept in a file that is passed on.
+        known = "".join(
+            f" --metadata {shown(shlex.quote(table.path))}"
+            for table in dataset.tables
+            if table.columns.known
+        )
+        click.echo(f"next: python fit_classifier.py {shown(out)} --out bundle{known}")
 
 
 def _report_failures(outcome: Outcome) -> None:

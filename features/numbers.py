@@ -138,6 +138,13 @@ def setting(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def count(n: int, what: str) -> str:
-    """Name a number of things: ``1 image``, ``2 images``."""
-    return f"{n:,} {what}" + ("" if n == 1 else "s")
+def count(n: int, what: str, one: str = "", many: str = "") -> str:
+    """Name a number of things, and what one or several do.
+
+    Examples
+    --------
+    >>> count(1, "image"), count(2, "image", "is", "are")
+    ('1 image', '2 images are')
+    """
+    verb = one if n == 1 else many
+    return f"{n:,} {what}" + ("" if n == 1 else "s") + (f" {verb}" if verb else "")

@@ -99,10 +99,12 @@ def needed_at_once(n: int, d: int, *, folds: int, threads: int) -> int:
     -------
     int
         For the embeddings; for support vectors, which may be all of them, as they are kept and as
-        they are multiplied; for XGBoost's bins, a byte by rows and one by columns in each fold; and
-        for tables of all pairs: two are kept in each fold, and the SVM needs six more, some of
-        them in float64.
+        they are multiplied; for XGBoost's bins, a byte by rows and one by columns in each fold; for
+        tables of all pairs, of which two are kept in each fold and the SVM needs six more, some of
+        them in float64; or for embeddings rotated to their axes, where those are fewer.
     """
-    columns, pairs = n * d, n * min(n, PAIRS_UNTIL)
+    columns, at_once = n * d, min(folds, threads)
     embeddings, vectors, bins = 4 * columns, (2 + 4) * columns, 2 * columns * (folds + 1)
-    return embeddings + vectors + bins + 8 * pairs * (folds + 1) + 32 * pairs * min(folds, threads)
+    pairs = n * n if n <= PAIRS_UNTIL else 0
+    rotated = 8 * columns * at_once if d < n else 0
+    return embeddings + vectors + bins + rotated + pairs * (8 * (folds + 1) + 32 * at_once)

@@ -77,6 +77,13 @@ class Settings:
         "",
         metavar="N/UNIT",
     )
+    rate_storage: str = _option(
+        "Where requests are counted: in each process, or for all of them in a store such as "
+        "redis://HOST:PORT.",
+        "memory://",
+        shown=False,
+        metavar="ADDRESS",
+    )
     keys: Path | None = _option(
         "API keys, one a line, as `python -m service key` prints them; read again on reload.",
         None,

@@ -15,6 +15,7 @@ import fit_classifier
 from features.audit.command import audit
 from features.cache import commands as file_commands
 from features.datasets.drawn import main as draw
+from features.embedding.doctor.command import doctor
 from models.__main__ import main as models
 from service.access.keys import make_key_command
 from service.settings import OPTIONS
@@ -25,6 +26,7 @@ COMMANDS = [
     ("fit_classifier.py", fit_classifier.main),
     ("features.datasets.drawn", draw),
     ("features audit", audit),
+    ("features doctor", doctor),
     ("features verify", file_commands.verify),
     ("features verify", file_commands.inspect),
     ("features verify", file_commands.export),

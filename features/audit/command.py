@@ -10,6 +10,7 @@ import click
 from tqdm import tqdm
 
 from features.errors import CacheError, LesionError
+from features.numbers import count
 from features.presenting import as_bytes, json_text, shown
 
 __all__ = ["audit"]
@@ -80,8 +81,8 @@ def audit(
             click.echo(f"{title}: {shown(path)}")
     if strict and (found.leaks or found.contradictions):
         sys.exit(
-            f"error: {len(found.leaks)} groups of copies cross splits, "
-            f"{len(found.contradictions)} have contradicting labels (--strict)"
+            f"error: {count(len(found.leaks), 'group')} of copies across splits, "
+            f"{len(found.contradictions)} with contradicting labels (--strict)"
         )
 
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from features.audit.similarity import Link
 from features.cache.contents import Items
 from features.errors import DatasetError
+from features.numbers import count
 from features.presenting import NAME_ERRORS, csv_text
 
 __all__ = [
@@ -151,7 +152,7 @@ def read_groups(path: str | Path, items: Items) -> GroupTable:
     listed = np.array([sha256 in found for sha256 in items.sha256.tolist()], bool)
     if not listed.any():
         raise DatasetError(
-            f"none of the {len(found)} images in {path} is in the feature file: "
+            f"no image in {path} is in the feature file: "
             "audit this feature file, or give the table that belongs to it"
         )
     group = np.array([found.get(sha256, "") for sha256 in items.sha256.tolist()], np.str_)
@@ -159,7 +160,8 @@ def read_groups(path: str | Path, items: Items) -> GroupTable:
     notes = [f"groups: {images} images belong together with others by {path}"]
     if unlisted := int((present & ~listed).sum()):
         notes.append(
-            f"groups: {unlisted} of {int(present.sum())} images are not in {path}: "
+            f"groups: {unlisted} of {count(int(present.sum()), 'image')} "
+            f"{'is' if unlisted == 1 else 'are'} not in {path}: "
             "run `python -m features audit` again to compare them, too"
         )
     return GroupTable(group, tuple(notes), searched=True)
@@ -196,7 +198,8 @@ def find_groups(choice: str, features: Path, items: Items) -> GroupTable:
         return read_groups(beside, items)
     known = items.group[(items.path != "") & (items.group != "")]
     told = (
-        f"{len(known)} images are in {len(set(known.tolist()))} groups of patients or lesions"
+        f"{count(len(known), 'image', 'is', 'are')} in "
+        f"{count(len(set(known.tolist())), 'group')} of patients or lesions"
         if len(known)
         else "none known"
     )

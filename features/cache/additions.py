@@ -12,6 +12,7 @@ from features.cache.safe_files import open_features
 from features.datasets.folders import Dataset, Item
 from features.errors import CacheError
 from features.networks.weights import file_sha256
+from features.numbers import count
 
 __all__ = ["require_nothing_lost"]
 
@@ -31,7 +32,7 @@ def require_nothing_lost(dataset: Dataset, out: str | Path, *, replace: bool = F
     Returns
     -------
     list of str
-        What will be lost, in words.
+        What will be lost, in words, and what will be otherwise than before.
 
     Raises
     ------
@@ -58,22 +59,37 @@ def require_nothing_lost(dataset: Dataset, out: str | Path, *, replace: bool = F
     unsplit = [at for at, item in enumerate(known) if item and items.split[at] and not item.split]
     apart = [at for at, item in enumerate(known) if item and items.group[at] and not item.group]
     told = [
-        f"{len(places)} {what} (such as {items.path[places[0]]})"
+        f"{count(len(places), 'image')} {what} (such as {items.path[places[0]]})"
         for places, what in (
-            (away, "images that are still there would no longer be listed"),
-            (unlabelled, "images would lose their label"),
-            (unsplit, "images would lose their split"),
-            (apart, "images would lose their group"),
+            (away, "would no longer be listed although still there"),
+            (unlabelled, "would lose the label"),
+            (unsplit, "would lose the split"),
+            (apart, "would lose the group"),
         )
         if places
     ]
     if told and not replace:
         raise CacheError(
-            f"{path} lists {len(items)} images of {previous.images or 'several folders'}, and with "
-            f"this run {'; '.join(told)}: give all folders and tables together, write to another "
-            "--out, or say --replace if that is meant"
+            f"{path} lists {count(len(items), 'image')} of {previous.images or 'several folders'}, "
+            f"and with this run {'; '.join(told)}: give all folders and tables together, write to "
+            "another --out, or say --replace if that is meant"
         )
-    return told
+    return [*told, *_changed(items, known)]
+
+
+def _changed(items: Items, known: list[Item | None]) -> list[str]:
+    """Tell of images that would have another label or split than before."""
+    found = []
+    for name, old in (("label", items.label), ("split", items.split)):
+        new = [getattr(item, name) if item else "" for item in known]
+        places = [at for at, value in enumerate(new) if value and old[at] and value != old[at]]
+        if places:
+            first = places[0]
+            found.append(
+                f"{count(len(places), 'image')} will have another {name} than before (such as "
+                f"{items.path[first]}: {old[first]}, now {new[first]})"
+            )
+    return found
 
 
 def _find_copies(

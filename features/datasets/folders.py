@@ -19,6 +19,7 @@ from features.datasets.reading.walking import LeftOut, own_name, walk_all
 from features.datasets.tables import LabelTable
 from features.datasets.vocabulary import canonical_class, is_known_class
 from features.errors import DatasetError
+from features.numbers import count
 
 __all__ = ["SYNTHETIC_MARK", "Choices", "Dataset", "Item", "find_images"]
 
@@ -342,8 +343,8 @@ def _together(items: list[Item], notes: list[str]) -> list[Item]:
     if several:
         first, second = (items[at].path for at in several[0][:2])
         notes.append(
-            f"{len(several)} images are there in two formats or sizes (such as {first} and "
-            f"{second}): both are taken and kept together as one group"
+            f"{count(len(several), 'image', 'is', 'are')} there in two formats or sizes (such as "
+            f"{first} and {second}): both are taken and kept together as one group"
         )
     return items
 
@@ -365,12 +366,13 @@ def _unsplit(items: Sequence[Item], places: Places, notes: list[str]) -> list[st
         return []
     if any(item.split_from.startswith("folder") for item in items):
         return [
-            f"{len(lost)} labelled images are in no split although others are by their folder "
-            f"({examples(lost)}): say of their folder --folder NAME=train, =valid, =test or =skip"
+            f"{count(len(lost), 'labelled image', 'is', 'are')} in no split although others are by "
+            f"their folder ({examples(lost)}): say of such a folder --folder NAME=train, =valid, "
+            "=test or =skip"
         ]
     notes.append(
-        f"{len(lost)} labelled images have no split although others do ({examples(lost)}): "
-        "they will be trained on"
+        f"{count(len(lost), 'labelled image', 'has', 'have')} no split although others do "
+        f"({examples(lost)}): such are trained on"
     )
     return []
 

@@ -25,9 +25,10 @@ from features.datasets.vocabulary import (
 from features.errors import DatasetError
 from features.images.decoding import IMAGE_SUFFIXES
 from features.images.formats import NOT_READ
+from features.numbers import count
 from features.presenting import readable
 
-__all__ = ["Files", "Join", "examples", "id_column_of", "split_word"]
+__all__ = ["Files", "Join", "examples", "id_column_of", "split_in_path", "split_word"]
 
 _ENDINGS: Final = IMAGE_SUFFIXES | set(NOT_READ) | {".jxl"}
 _DRIVE: Final = re.compile(r"^[A-Za-z]:(?!//)")
@@ -57,6 +58,12 @@ def split_word(name: str) -> str:
     found = {SPLIT_NAMES[word] for word in told if word in SPLIT_NAMES}
     if {"hold", "out"} <= set(told) or {"held", "out"} <= set(told):
         found.add("test")
+    return found.pop() if len(found) == 1 else ""
+
+
+def split_in_path(text: str) -> str:
+    """Give the one split that the folders of an id name; empty if they name none or several."""
+    found = {split_word(folder) for folder in _name(text, foreign=True).folders} - {""}
     return found.pop() if len(found) == 1 else ""
 
 
@@ -301,8 +308,8 @@ def _not_meant(others: Mapping[int, tuple[str, str]], called: str) -> list[str]:
         return []
     text, path = next(iter(others.values()))
     return [
-        f"{called}: {len(others)} ids were not taken for the files that come nearest ({text!r} for "
-        f"{path!r}), since other ids have the files' own folders and endings"
+        f"{called}: {count(len(others), 'id', 'was', 'were')} not taken for what comes nearest "
+        f"({text!r} for {path!r}), since other ids have the files' own folders and endings"
     ]
 
 
@@ -311,10 +318,13 @@ def _settled(settled: Mapping[str, int], called: str, split: str) -> list[str]:
     if split:
         notes.append(f"{called} is of the {split} split: only images of that split were looked for")
     if settled["split"]:
-        notes.append(f"{called}: {settled['split']} ids fit several images; the split settled it")
+        notes.append(
+            f"{called}: {count(settled['split'], 'id', 'fits', 'fit')} several images; the "
+            "split settled it"
+        )
     if settled["folder"]:
         notes.append(
-            f"{called}: {settled['folder']} ids fit several images; "
+            f"{called}: {count(settled['folder'], 'id', 'fits', 'fit')} several images; "
             "those in the table's own folder were meant"
         )
     return notes

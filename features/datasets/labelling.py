@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
-from features.datasets.joining import Files, examples, split_word
+from features.datasets.joining import Files, examples, split_in_path, split_word
 from features.datasets.reading.cells import read_table
 from features.datasets.reading.collections import GROUP_COLUMNS, spelt
 from features.datasets.reading.folder_names import read_places
 from features.datasets.tables import Columns, LabelRow, LabelTable
 from features.datasets.vocabulary import all_flags, canonical_class, contradict, same_class
 from features.errors import DatasetError
+from features.numbers import count
 
 __all__ = ["Labelling", "TableReport", "label_by_tables"]
 
@@ -94,19 +95,20 @@ def label_by_tables(
     DatasetError
         If a table can't be understood, or none of its ids fits an image.
     """
-    count = len(known.paths)
+    total = len(known.paths)
     by_folder, folder_from = list(known.labels), list(known.label_from)
     if any(table.labelled for table in tables):
-        known.labels, known.label_from = [""] * count, [""] * count
-    known.groups, known.group_from = [""] * count, [""] * count
-    known.ranks = [len(GROUP_COLUMNS)] * count
+        known.labels, known.label_from = [""] * total, [""] * total
+    known.groups, known.group_from = [""] * total, [""] * total
+    known.ranks = [len(GROUP_COLUMNS)] * total
     reports = []
     for table in tables:
         reports.append(_one_table(known, files, table.narrowed(tables), base, trust))
     _against_folders(known, by_folder, folder_from, trust)
     if any(table.labelled for table in tables) and (without := known.labels.count("")):
         known.notes.append(
-            f"{without} of {count} images are in no table of labels and stay unlabelled"
+            f"{without:,} of {count(total, 'image')} {'is' if without == 1 else 'are'} in no table "
+            "of labels and unlabelled"
         )
     return tuple(reports)
 
@@ -126,6 +128,7 @@ def _one_table(
         folder=folder,
         called=name,
     )
+    inside = {} if split or columns.splits else _in_paths(reading.rows)
     matched = sum(map(len, joined.rows.values()))
     if not matched and not joined.ambiguous:
         raise DatasetError(_no_match(table, reading.rows, files, split))
@@ -135,19 +138,21 @@ def _one_table(
         for row in rows:
             where = f"{name}, line {row.line}"
             named = f"the name of {name}" if split else where
+            if inside.get(row.id) and not known.splits[at]:
+                known.splits[at], known.split_from[at] = inside[row.id], f"{where}, its path"
             said = replace(row, split=row.split or split)
             _take(known, at, said, where, named, columns, rank, contradicting, trust)
     ambiguous = [(text, tuple(paths)) for text, paths in joined.ambiguous]
     if ambiguous:
         text, paths = ambiguous[0]
         known.problems.append(
-            f"{len(ambiguous)} ids in {table.path} fit several images each ({text!r} fits "
-            f"{' and '.join(map(repr, paths[:2]))}): write ids with their folders, "
+            f"{table.path} has {count(len(ambiguous), 'id')} for several images each ({text!r} "
+            f"fits {' and '.join(map(repr, paths[:2]))}): write ids with their folders, "
             "give a table for each split, or leave a folder out with --folder NAME=skip"
         )
     if contradicting:
         known.problems.append(
-            f"{len(contradicting)} images have several differing rows "
+            f"{count(len(contradicting), 'image', 'has', 'have')} several differing rows "
             f"({'; '.join(contradicting[:2])}): keep the right one in {table.path}"
         )
     if columns.known:
@@ -165,6 +170,12 @@ def _one_table(
         tuple(ambiguous),
         tuple(contradicting),
     )
+
+
+def _in_paths(rows: Sequence[LabelRow]) -> dict[str, str]:
+    """Give the splits that ids name by their folders, if they name several."""
+    found = {row.id: split for row in rows if (split := split_in_path(row.id))}
+    return found if len(set(found.values())) > 1 else {}
 
 
 def _take(
@@ -232,8 +243,8 @@ def _against_folders(
     ]
     if trust is None:
         known.problems.append(
-            f"{len(bad)} images are of another class by the table than by their folder "
-            f"({'; '.join(told_of)}): mend one, or say --trust tables or --trust folders"
+            f"{count(len(bad), 'image', 'is', 'are')} of another class by the table than by the "
+            f"folder ({'; '.join(told_of)}): mend one, or say --trust tables or --trust folders"
         )
         return
     other = sorted({by_folder[at] for at in bad if canonical_class(by_folder[at]) not in told})
@@ -244,7 +255,7 @@ def _against_folders(
         )
         return
     known.notes.append(
-        f"{len(bad)} images are of another class by the table than by their folder "
+        f"{count(len(bad), 'image', 'is', 'are')} of another class by the table than by the folder "
         f"({'; '.join(told_of)}): the {trust} were trusted"
     )
     if trust == "folders":
@@ -283,7 +294,8 @@ def _no_match(table: LabelTable, rows: Sequence[LabelRow], files: Files, split: 
     ids = examples([row.id for row in rows])
     elsewhere = sum(files.fits(row.id) is not None for row in rows)
     told = (
-        f"none of the {len(rows)} ids in {table.path} fits any of the {len(files.paths)} images: "
+        f"no id in {table.path} ({count(len(rows), 'row')}) fits any of the images "
+        f"({len(files.paths):,}): "
         f"ids look like {ids}, images like {examples(files.paths)}; "
     )
     if elsewhere and split:

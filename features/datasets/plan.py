@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from features.datasets.folders import Dataset
 from features.datasets.labelling import TableReport
+from features.numbers import count
 from features.presenting import csv_text
 
 __all__ = ["as_csv", "as_json", "lines", "summarise"]
@@ -34,8 +35,8 @@ def summarise(dataset: Dataset) -> dict[str, Any]:
         ``groups`` and ``notes``. It names no image files but for the examples in the notes.
     """
     counts: dict[str, dict[str, int]] = {}
-    for (split, label), count in dataset.counts().items():
-        counts.setdefault(split, {})[label] = count
+    for (split, label), images in dataset.counts().items():
+        counts.setdefault(split, {})[label] = images
     groups = Counter(item.group for item in dataset.items if item.group)
     return {
         "images": len(dataset.items),
@@ -76,20 +77,21 @@ def lines(summary: Mapping[str, Any]) -> Iterator[str]:
         )
         known = f" ({table['collection']})" if table["collection"] else ""
         yield (
-            f"table {table['name']}{known}: {table['matched']} of {table['rows']} rows matched, "
+            f"table {table['name']}{known}: {table['matched']} of "
+            f"{count(table['rows'], 'row')} matched, "
             f"{table['unmatched']} unmatched{doubts}; {told}"
         )
     for name, role in list(summary["folders"].items())[:_SHOWN]:
         yield f"folder {name}: {role}"
     if (more := len(summary["folders"]) - _SHOWN) > 0:
-        yield f"and {more} more folders"
-    for reason, count in summary["left_out"].items():
-        yield f"left out: {count} x {reason}"
+        yield f"and {count(more, 'more folder')}"
+    for reason, files in summary["left_out"].items():
+        yield f"left out: {files} x {reason}"
     found = summary["groups"]
     if found["groups"]:
         torn = found["across_splits"]
-        yield f"groups: {found['images']} images in {found['groups']} groups" + (
-            f", {torn} of which are in several splits" if torn else ""
+        yield f"groups: {count(found['images'], 'image')} in {count(found['groups'], 'group')}" + (
+            f", {torn} of which {'is' if torn == 1 else 'are'} in several splits" if torn else ""
         )
     else:
         yield "groups: none known"

@@ -31,6 +31,7 @@ from features.datasets.vocabulary import (
     whole_number,
 )
 from features.errors import DatasetError
+from features.numbers import count
 
 __all__ = ["Columns", "LabelRow", "LabelTable", "Reading"]
 
@@ -207,7 +208,7 @@ class LabelTable:
             if not is_missing(record[id_column])
         ]
         if dropped := len(table.records) - len(rows):
-            notes.append(f"{self.path.name}: {dropped} rows name no image")
+            notes.append(f"{self.path.name}: {count(dropped, 'row', 'names', 'name')} no image")
         metadata = [
             column for names in METADATA_COLUMNS.values() for column in named_like(free, names)
         ]
@@ -362,4 +363,7 @@ def _missing_notes(table: Table, chosen: Sequence[str], labels: Sequence[str]) -
         if is_missing(table.records[at][column])
     )
     told = ", ".join(word for word, _ in words.most_common(4)) or "a class that is not known"
-    return [f"{table.path.name}: {len(empty)} of {len(labels)} rows have no label ({told})"]
+    return [
+        f"{table.path.name}: {len(empty):,} of {count(len(labels), 'row')} "
+        f"{'has' if len(empty) == 1 else 'have'} no label ({told})"
+    ]

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from features.embedding.recipes import choose_recipe
 from features.embedding.specification import ExtractorSpec
+from features.embedding.views import View
 from features.errors import ExtractorError
 from features.images.decoding import Frame
 from features.networks.engines import (
@@ -97,10 +98,12 @@ class Extractor:
         """
         at = self._by_frame(pixels)
         self.prepare()
-        return np.concatenate(
-            [self._engines[view.size].run(view.show(at[view.frame])) for view in self._views],
-            axis=1,
-        )
+        found: dict[View, npt.NDArray[np.float32]] = {}
+        for views in self._together(len(pixels[0])):
+            shown = [view.show(at[view.frame]) for view in views]
+            embeddings = self._engines[views[0].size].run(np.concatenate(shown))
+            found |= zip(views, np.split(embeddings, len(views)), strict=True)
+        return np.concatenate([found[view] for view in self._views], axis=1)
 
     def look(self, *pixels: npt.NDArray[np.uint8]) -> list[Look]:
         """Embed images as `embed` does and keep the maps that the embeddings sum up.
@@ -117,12 +120,16 @@ class Extractor:
         """
         at = self._by_frame(pixels)
         self.prepare()
-        looks = []
-        for view in self._views:
-            embeddings, maps = self._engines[view.size].run_with_maps(view.show(at[view.frame]))
-            turned = [view.undo(each) for each in maps]
-            looks.append(Look(embeddings, dict(zip(self.spec.layers, turned, strict=True))))
-        return looks
+        found: dict[View, Look] = {}
+        for views in self._together(len(pixels[0])):
+            shown = [view.show(at[view.frame]) for view in views]
+            embeddings, maps = self._engines[views[0].size].run_with_maps(np.concatenate(shown))
+            for number, view in enumerate(views):
+                part = slice(number * len(shown[0]), (number + 1) * len(shown[0]))
+                turned = [view.undo(each[part]) for each in maps]
+                layers = dict(zip(self.spec.layers, turned, strict=True))
+                found[view] = Look(embeddings[part], layers)
+        return [found[view] for view in self._views]
 
     def prepare(self) -> Engine:
         """Build the network now rather than at the first call of `embed`.
@@ -142,6 +149,14 @@ class Extractor:
                 if frame.size not in self._engines:
                     self._engines[frame.size] = self._load(frame.size)
         return self._engines[self._frames[0].size]
+
+    def _together(self, count: int) -> list[list[View]]:
+        """Share the views out: those of a size go through at the same time."""
+        # An engine that serves several threads has an image of each, and one view fills its lane.
+        if len(self._views) == 1 or (count != 1 and self.prepare().lanes > 1):
+            return [[view] for view in self._views]
+        sizes = dict.fromkeys(view.size for view in self._views)
+        return [[view for view in self._views if view.size == size] for size in sizes]
 
     def _by_frame(
         self, pixels: tuple[npt.NDArray[np.uint8], ...]
@@ -183,7 +198,7 @@ def load_extractor(
         Side of the square input in pixels, for a recipe by name; by default the recipe's.
     engine : {"auto", "keras", "openvino"}, optional
         See `features.networks.engines.plan_engine`.
-    precision : {"auto", "fp32", "bf16", "int8"}, optional
+    precision : {"auto", "fp32", "tf32", "bf16", "int8"}, optional
         Number format of the network's arithmetic. A network in int8 is made at once, which
         takes about a minute the first time.
     serving : bool, optional
@@ -221,7 +236,9 @@ def load_extractor(
         precision=_name_precision(plan, source),
     )
     return Extractor(
-        spec, lambda size: load_engine(plan, source, size, serving=serving), found.path
+        spec,
+        lambda size: load_engine(plan, source, size, serving=_views_at(spec, size, serving)),
+        found.path,
     )
 
 
@@ -276,7 +293,12 @@ def converted_extractor(spec: ExtractorSpec, path: Path, *, serving: bool = Fals
         If OpenVINO, which runs it, is not installed.
     """
     plan_engine("openvino", spec.precision.partition(":")[0])
-    return Extractor(spec, lambda size: load_converted(path, spec.precision, size, serving=serving))
+    return Extractor(
+        spec,
+        lambda size: load_converted(
+            path, spec.precision, size, serving=_views_at(spec, size, serving)
+        ),
+    )
 
 
 def converted_files(spec: ExtractorSpec, weights: Path) -> tuple[Path, Path] | None:
@@ -291,7 +313,7 @@ def converted_files(spec: ExtractorSpec, weights: Path) -> tuple[Path, Path] | N
     Returns
     -------
     tuple of Path or None
-        The graph and the numbers; None where OpenVINO is not installed.
+        The graph and the numbers; None where OpenVINO is not installed, or for TF32.
 
     Raises
     ------
@@ -299,6 +321,9 @@ def converted_files(spec: ExtractorSpec, weights: Path) -> tuple[Path, Path] | N
         If the weights don't fit the network.
     """
     precision = spec.precision.partition(":")[0]
+    if precision == "tf32":
+        # CPUs, which networks are converted for, don't have it.
+        return None
     if not has_openvino():
         return None
     from features.networks.converted import PARAMETERS, converted_network
@@ -308,6 +333,10 @@ def converted_files(spec: ExtractorSpec, weights: Path) -> tuple[Path, Path] | N
     source = Source(network, found, spec.layers, spec.pooling, spec.input_size)
     converted = converted_network(source, precision)
     return converted.path, converted.path.with_name(PARAMETERS)
+
+
+def _views_at(spec: ExtractorSpec, size: int, serving: bool) -> int:
+    return sum(view.size == size for view in spec.looks) if serving else 0
 
 
 def _network(name: str) -> Network:

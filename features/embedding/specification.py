@@ -47,8 +47,8 @@ class ExtractorSpec:
     colour : {"as-is", "shades-of-grey"}
         Whether the colour of the light is taken out.
     precision : str
-        Number format of the network's arithmetic: ``"fp32"``, ``"bf16"``, or ``"int8:"`` and the
-        beginning of the quantised network's hash.
+        Number format of the network's arithmetic: ``"fp32"``, ``"tf32"``, ``"bf16"``, or
+        ``"int8:"`` and the beginning of the quantised network's hash.
     pixels : int
         Version of the decoder, `features.images.decoding.PIXELS_VERSION`.
     """

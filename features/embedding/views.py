@@ -149,10 +149,10 @@ def combine(
     -------
     ndarray of float32, shape (n, number of frames * dim)
     """
-    if len(views) == 1:
+    frames = dict.fromkeys(view.frame for view in views)
+    if len(frames) == len(views):
         return np.asarray(rows, np.float32)
     each = rows.reshape(len(rows), len(views), dim)
-    frames = dict.fromkeys(view.frame for view in views)
     return np.concatenate(
         [
             each[:, [view.frame == frame for view in views]].mean(axis=1, dtype=np.float32)

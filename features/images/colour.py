@@ -18,13 +18,13 @@ _POWER: Final = 6
 _POWERS: Final = (np.arange(256) / 255.0) ** _POWER
 
 
-def light(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+def light(image: Image.Image) -> npt.NDArray[np.float64]:
     """Estimate the colour of the light.
 
     Parameters
     ----------
-    pixels : ndarray of uint8, shape (height, width, 3)
-        sRGB.
+    image : Image
+        In RGB.
 
     Returns
     -------
@@ -39,11 +39,11 @@ def light(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
 
     Examples
     --------
-    >>> light(np.full((2, 2, 3), (200, 100, 100), np.uint8)).round(3).tolist()
+    >>> light(Image.new("RGB", (2, 2), (200, 100, 100))).round(3).tolist()
     [1.414, 0.707, 0.707]
     """
-    powers = _POWERS.take(pixels.reshape(-1, 3))
-    channels = powers.mean(axis=0) ** (1 / _POWER)
+    counts = np.array(image.histogram()).reshape(3, 256)
+    channels = (counts @ _POWERS / (image.width * image.height)) ** (1 / _POWER)
     length = np.sqrt((channels**2).mean())
     if channels.min() <= 0:
         # Without any light in a channel nothing can be said of its colour.

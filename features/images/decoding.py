@@ -323,7 +323,7 @@ class _Picture:
         boxes = tuple(lesion if frame.region == "lesion" else WHOLE for frame in frames)
         cut = [self._cut(frame.size, box) for frame, box in zip(frames, boxes, strict=True)]
         if any(frame.colour != AS_IS for frame in frames):
-            colour = light(np.asarray(self._small))
+            colour = light(self._small)
             cut = [
                 square if frame.colour == AS_IS else correct(square, colour)
                 for frame, square in zip(frames, cut, strict=True)

@@ -189,7 +189,10 @@ class Readers:
     def _stop(self) -> None:
         executor, self._executor = self._executor, None
         if isinstance(executor, ProcessPoolExecutor):
-            executor.shutdown(wait=True, kill_workers=True)
+            # Asked to kill its workers while there is something to do, loky trips over it.
+            for process in list(executor._processes.values()) if self._running else ():
+                process.terminate()
+            executor.shutdown(wait=True, kill_workers=not self._running)
         elif executor is not None:
             executor.shutdown(wait=True, cancel_futures=True)
 

@@ -1,8 +1,11 @@
 """The frozen networks, and the engines that run them.
 
+`devices/` holds what suits a device: Keras on GPUs, number formats, batches in flight.
+
 converted: PARAMETERS, converted_network
-engines: Engine, Plan, has_openvino, load_converted, load_engine, plan_engine
+engines: Engine, Plan, bf16_pays, has_openvino, load_converted, load_engine, plan_engine
+openvino: import_openvino
 registry: DEFAULT_NETWORK, NETWORKS, Network, POOLINGS, RECIPES, Recipe
 weights: Source, file_sha256, resolve_weights
-Within the room: int8, keras, openvino, openvino_serving, untrained
+Within the room: keras, openvino, openvino_serving, untrained
 """

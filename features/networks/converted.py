@@ -75,7 +75,7 @@ def converted_network(source: Source, precision: str) -> Converted:
     staged.mkdir()
     try:
         if precision == "int8":
-            from features.networks.int8 import quantise
+            from features.networks.devices.int8 import quantise
 
             exact = converted_network(source, "fp32")
             quantise(exact.path, staged / NETWORK, source.input_size)

@@ -1,6 +1,7 @@
 """How a network is run: one small interface, one module for each engine.
 
-``openvino`` is the fast one on CPUs; ``keras`` is the reference, and the one for GPUs.
+``openvino`` is the fast one on CPUs; ``devices.keras_engine`` is the reference, and the one for
+GPUs.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ __all__ = [
     "PRECISIONS",
     "Engine",
     "Plan",
+    "bf16_pays",
     "has_openvino",
     "load_converted",
     "load_engine",
@@ -30,7 +32,7 @@ __all__ = [
 ]
 
 ENGINES: Final = ("auto", "keras", "openvino")
-PRECISIONS: Final = ("auto", "fp32", "bf16", "int8")
+PRECISIONS: Final = ("auto", "fp32", "tf32", "bf16", "int8")
 
 EngineName = Literal["keras", "openvino"]
 
@@ -81,9 +83,9 @@ def plan_engine(engine: str = "auto", precision: str = "auto") -> Plan:
     ----------
     engine : {"auto", "keras", "openvino"}
         ``"auto"`` is Keras where there is a GPU and OpenVINO elsewhere.
-    precision : {"auto", "fp32", "bf16", "int8"}
-        ``"auto"`` is bf16 on CPUs with matrix units for it (AMX) and fp32 elsewhere: without such
-        units bf16 was measured to be slower than fp32.
+    precision : {"auto", "fp32", "tf32", "bf16", "int8"}
+        ``"auto"`` is bf16 on the CPUs that `bf16_pays` on, and fp32 elsewhere. ``"tf32"``,
+        float32 whose factors are rounded to 11 bits, is what some GPUs have.
 
     Returns
     -------
@@ -99,6 +101,12 @@ def plan_engine(engine: str = "auto", precision: str = "auto") -> Plan:
             f"got engine {engine!r} and precision {precision!r}, expected one of "
             f"{', '.join(ENGINES)} and one of {', '.join(PRECISIONS)}"
         )
+    if precision == "tf32" and (engine == "openvino" or not _has_gpu()):
+        raise ExtractorError(
+            "tf32 is a number format of GPUs, "
+            + ("and openvino runs on CPUs" if engine == "openvino" else "and Keras sees none here")
+            + ": use --precision fp32, or extract and serve where there is one"
+        )
     installed = has_openvino()
     if engine == "openvino" and not installed:
         raise ExtractorError(
@@ -110,11 +118,11 @@ def plan_engine(engine: str = "auto", precision: str = "auto") -> Plan:
     if precision == "int8" and engine == "keras":
         raise ExtractorError("int8 needs the engine openvino: leave --engine out")
     if precision == "auto":
-        precision = "bf16" if engine == "openvino" and has_matrix_units() else "fp32"
+        precision = "bf16" if engine == "openvino" and bf16_pays() else "fp32"
     return Plan("openvino" if engine == "openvino" else "keras", precision)
 
 
-def load_engine(plan: Plan, source: Source, input_size: int, *, serving: bool = False) -> Engine:
+def load_engine(plan: Plan, source: Source, input_size: int, *, serving: int = 0) -> Engine:
     """Build the network and make it ready to run.
 
     Parameters
@@ -123,8 +131,9 @@ def load_engine(plan: Plan, source: Source, input_size: int, *, serving: bool = 
     source : Source
     input_size : int
         Side of the square input in pixels.
-    serving : bool, optional
-        Answer one image soon rather than many fast.
+    serving : int, optional
+        How many views of one image come together, which are to be answered soon rather than many
+        fast; 0 for many.
 
     Raises
     ------
@@ -132,16 +141,16 @@ def load_engine(plan: Plan, source: Source, input_size: int, *, serving: bool = 
         If the weights don't fit the network.
     """
     if plan.engine == "keras":
-        from features.networks.keras import KerasEngine
+        from features.networks.devices.keras_engine import KerasEngine
 
-        return KerasEngine(source, input_size, plan.precision)
+        return KerasEngine(source, input_size, plan.precision, serving=serving > 0)
     from features.networks.converted import converted_network
 
     found = converted_network(source, plan.precision)
     return load_converted(found.path, plan.precision, input_size, serving=serving)
 
 
-def load_converted(path: Path, precision: str, input_size: int, *, serving: bool = False) -> Engine:
+def load_converted(path: Path, precision: str, input_size: int, *, serving: int = 0) -> Engine:
     """Make a converted network ready to run, without Keras.
 
     Parameters
@@ -152,13 +161,14 @@ def load_converted(path: Path, precision: str, input_size: int, *, serving: bool
         As of `features.embedding.specification.ExtractorSpec`.
     input_size : int
         Side of the square input in pixels.
-    serving : bool, optional
-        Answer one image soon rather than many fast.
+    serving : int, optional
+        How many views of one image come together, which are to be answered soon rather than many
+        fast; 0 for many.
     """
     if serving:
         from features.networks.openvino_serving import ServingEngine
 
-        return ServingEngine(path, precision, input_size)
+        return ServingEngine(path, precision, input_size, serving)
     from features.networks.openvino import OpenVinoEngine
 
     return OpenVinoEngine(path, precision, input_size)
@@ -171,11 +181,38 @@ def has_openvino() -> bool:
 
 def has_matrix_units() -> bool:
     """Whether the CPU multiplies bf16 matrices in units of their own (Intel AMX)."""
+    return "amx_bf16" in _flags(_cpuinfo())
+
+
+def bf16_pays(cpuinfo: str | None = None) -> bool:
+    """Whether this CPU is one of those on which bf16 was measured to be faster than fp32.
+
+    Those with matrix units, and AMD's that have AVX512_BF16 (from Zen 4 on): twice as fast. On
+    Intel's without matrix units the same instructions were 1.8 times slower, see
+    docs/benchmarks.md. It is no measurement of its own: what noise decides would refuse tomorrow
+    what it made today.
+
+    Parameters
+    ----------
+    cpuinfo : str, optional
+        Text of ``/proc/cpuinfo``; that of this machine by default.
+    """
+    text = _cpuinfo() if cpuinfo is None else cpuinfo
+    flags = _flags(text)
+    amd = re.search(r"^vendor_id\s*:\s*AuthenticAMD", text, re.MULTILINE) is not None
+    return "amx_bf16" in flags or (amd and "avx512_bf16" in flags)
+
+
+def _flags(cpuinfo: str) -> set[str]:
+    found = re.search(r"^flags\s*:(.*)", cpuinfo, re.MULTILINE)
+    return set(found[1].split()) if found else set()
+
+
+def _cpuinfo() -> str:
     try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+        return Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
     except OSError:
-        return False
-    return re.search(r"^flags\b.*\bamx_bf16\b", flags, re.MULTILINE) is not None
+        return ""
 
 
 def _has_gpu() -> bool:
@@ -184,6 +221,7 @@ def _has_gpu() -> bool:
     if not any(Path(device).exists() for device in ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")):
         return False
     # A driver alone says nothing: the backend must have been built and set up for it.
-    from features.networks.keras import accelerator
+    from features.networks.devices.backends import accelerator, choose_backend
 
+    choose_backend()
     return accelerator() is not None

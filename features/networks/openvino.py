@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,10 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from features.errors import ExtractorError
+from features.networks.devices.in_flight import Slots
+from features.networks.devices.libraries import import_openvino
 
 __all__ = ["OpenVinoEngine", "OpenVinoNetwork", "import_openvino", "look"]
 
 _BATCH: Final = 64
+# Images at hand for each core: when one is done the next begins without waiting for Python.
+_AHEAD: Final = 2
 
 
 class OpenVinoNetwork:
@@ -97,7 +99,7 @@ class OpenVinoNetwork:
 class OpenVinoEngine:
     """Runs a converted network on many images, one image to each core.
 
-    May be shared between threads.
+    May be shared between threads: the images of one follow on those of another without a gap.
 
     Parameters
     ----------
@@ -119,17 +121,23 @@ class OpenVinoEngine:
         self.name = self._network.name
         compiled = self._network.compile(self._network.cores, maps=False)
         self._dim = compiled.output(0).partial_shape[1].get_length()
-        self._queue = import_openvino().AsyncInferQueue(compiled, max(2, self._network.cores))
-        self._queue.set_callback(_keep)
-        self._running = threading.Lock()
+        count = _AHEAD * self._network.cores
+        self._slots = Slots([compiled.create_infer_request() for _ in range(count)])
 
     def run(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Embed a batch: uint8 (n, size, size, 3) to float32 (n, d)."""
         embeddings = np.empty((len(pixels), self._dim), np.float32)
-        with self._running:
-            for row, image in enumerate(pixels):
-                self._queue.start_async(image[np.newaxis], (embeddings, row))
-            self._queue.wait_all()
+
+        def start(request: Any, row: int) -> Callable[[], object]:
+            request.start_async(pixels[row : row + 1])
+
+            def keep() -> None:
+                request.wait()
+                embeddings[row] = request.get_output_tensor(0).data[0]
+
+            return keep
+
+        self._slots.run(range(len(pixels)), start)
         return embeddings
 
     def run_with_maps(
@@ -150,20 +158,6 @@ def look(
         found.append([tensor.data[0].copy() for tensor in request.output_tensors])
     embeddings, *maps = (np.stack(each) for each in zip(*found, strict=True))
     return embeddings, maps
-
-
-def import_openvino() -> Any:
-    """Import OpenVINO without the part of it that reports its use to its makers."""
-    # Its tools do without where the package is missing, and send nothing then.
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    import openvino
-
-    return openvino
-
-
-def _keep(request: Any, place: tuple[npt.NDArray[np.float32], int]) -> None:
-    embeddings, row = place
-    embeddings[row] = request.get_output_tensor(0).data[0]
 
 
 def _cores() -> int:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from features.networks.openvino import OpenVinoNetwork, look
+from features.networks.openvino import OpenVinoNetwork
 
 __all__ = ["Cores", "ServingEngine"]
 
@@ -21,6 +21,8 @@ _BATCH: Final = 64
 _MOST_STREAMS: Final = 4
 # Images at hand for each stream: when one is done the next begins without waiting for Python.
 _AHEAD: Final = 2
+
+_Reader = Callable[[Any], list[Any]]
 
 
 class Cores:
@@ -72,14 +74,16 @@ class Cores:
 class ServingEngine:
     """Runs a converted network for several threads, each with an image or a few.
 
-    An image that comes alone is spread over all cores and answered soonest. Where several come at
-    the same time each has a lane to itself, in which more of them are done in a second, and none
-    waits for another's end.
+    An image that comes alone is spread over all cores and answered soonest: its views at the same
+    time, as far as there are cores. Where several images come at the same time each has a lane to
+    itself, in which more of them are done in a second, and none waits for another's end.
 
     Parameters
     ----------
     path, precision, input_size
         As for `features.networks.openvino.OpenVinoNetwork`.
+    views : int, optional
+        How many views of one image are given together.
 
     Raises
     ------
@@ -90,51 +94,83 @@ class ServingEngine:
     fixed_batch = False
     batch = _BATCH
 
-    def __init__(self, path: Path, precision: str, input_size: int) -> None:
+    def __init__(self, path: Path, precision: str, input_size: int, views: int = 1) -> None:
         network = OpenVinoNetwork(path, precision, input_size)
         self.name = network.name
         streams = min(network.cores, _MOST_STREAMS)
+        self._views = min(views, network.cores)
         self.lanes = _AHEAD * streams if streams > 1 else 1
-        alone = network.compile(1, maps=True)
+        alone = network.compile(self._views, maps=True)
         self._dim = alone.output(0).partial_shape[1].get_length()
-        self._alone = alone.create_infer_request()
-        # On a single core every image is alone.
-        self._idle: deque[Any] = deque()
-        if self.lanes > 1:
-            beside = network.compile(streams, maps=False)
-            self._idle.extend(beside.create_infer_request() for _ in range(self.lanes))
+        # A network that was made ready once more would take its memory once more.
+        self._shared = self._views == streams
+        beside = alone if self._shared else network.compile(streams, maps=False)
+        self._idle = deque(beside.create_infer_request() for _ in range(self.lanes))
+        self._alone: Sequence[Any] = tuple(self._idle)[: self._views]
+        if not self._shared:
+            self._alone = [alone.create_infer_request() for _ in range(self._views)]
         self._cores = Cores(self.lanes)
 
     def run(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Embed a batch: uint8 (n, size, size, 3) to float32 (n, d)."""
-        if len(pixels) == 1:
-            with self._cores.some() as all_of_them:
-                return self._embed(pixels, alone=all_of_them)
+        if 0 < len(pixels) <= self._views:
+            (found,) = self._run_one(pixels, _embedding)
+            return found
         embeddings = np.empty((len(pixels), self._dim), np.float32)
         for start in range(0, len(pixels), self.lanes):
             part = slice(start, start + self.lanes)
-            with self._cores.every():
-                embeddings[part] = self._embed(pixels[part], alone=len(pixels[part]) == 1)
+            with self._cores.every(), self._requests(len(pixels[part])) as requests:
+                embeddings[part] = _run(requests, pixels[part], _embedding)[0]
         return embeddings
 
     def run_with_maps(
         self, pixels: npt.NDArray[np.uint8]
     ) -> tuple[npt.NDArray[np.float32], list[npt.NDArray[np.float32]]]:
         """Embed a batch as `run` does, and give each layer's maps (n, height, width, channels)."""
-        with self._cores.every():
-            return look(self._alone, pixels)
+        if self._shared:
+            embeddings, *maps = self._run_one(pixels, _everything)
+        else:
+            with self._cores.every():
+                embeddings, *maps = _run(self._alone, pixels, _everything)
+        return embeddings, maps
 
-    def _embed(self, pixels: npt.NDArray[np.uint8], *, alone: bool) -> npt.NDArray[np.float32]:
-        """Run at most as many images as there are lanes, at the same time."""
-        requests = [self._alone] if alone else [self._idle.popleft() for _ in pixels]
+    def _run_one(
+        self, pixels: npt.NDArray[np.uint8], read: _Reader
+    ) -> list[npt.NDArray[np.float32]]:
+        """Run the views of one image: at the same time if it is alone, or in a lane."""
+        with self._cores.some() as all_of_them:
+            if all_of_them:
+                return _run(self._alone, pixels, read)
+            with self._requests(1) as requests:
+                return _run(requests, pixels, read)
+
+    @contextlib.contextmanager
+    def _requests(self, count: int) -> Iterator[list[Any]]:
+        taken = [self._idle.popleft() for _ in range(count)]
         try:
-            for request, image in zip(requests, pixels, strict=True):
-                request.start_async(image[np.newaxis])
-            found = []
-            for request in requests:
-                request.wait()
-                found.append(request.get_output_tensor(0).data[0].copy())
+            yield taken
         finally:
-            if not alone:
-                self._idle.extend(requests)
-        return np.stack(found)
+            self._idle.extend(taken)
+
+
+def _run(
+    requests: Sequence[Any], pixels: npt.NDArray[np.uint8], read: _Reader
+) -> list[npt.NDArray[np.float32]]:
+    """Run images, as many at the same time as there are requests; what is read, stacked."""
+    found: list[list[npt.NDArray[np.float32]]] = []
+    for start in range(0, len(pixels), len(requests)):
+        begun = list(zip(requests, pixels[start : start + len(requests)], strict=False))
+        for request, image in begun:
+            request.start_async(image[np.newaxis])
+        for request, _ in begun:
+            request.wait()
+            found.append([tensor.data[0].copy() for tensor in read(request)])
+    return [np.stack(each) for each in zip(*found, strict=True)]
+
+
+def _embedding(request: Any) -> list[Any]:
+    return [request.get_output_tensor(0)]
+
+
+def _everything(request: Any) -> list[Any]:
+    return list(request.output_tensors)

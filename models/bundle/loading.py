@@ -22,11 +22,13 @@ from models.bundle.manifest import (
     BundleRefused,
     altered,
     head_files,
+    network_files,
     read_manifest,
     verify_files,
 )
 from models.decisions.decision import Decision
 from models.heads.classes import ClassHeads
+from models.heads.files import HEAD_FILES
 from models.patients.fusion import FUSION, FusedHead
 from models.training.relabelling import Relabelling
 
@@ -172,12 +174,14 @@ class Bundle:
         return self.fusion.decision if inputs and self.fusion is not None else self.decision
 
 
-def load_bundle(folder: str | Path) -> Bundle:
+def load_bundle(folder: str | Path, *, network: bool = True) -> Bundle:
     """Read a bundle after verifying every file in it.
 
     Parameters
     ----------
     folder : str or Path
+    network : bool, optional
+        Whether to verify the network's files, too; else `models.bundle.network.ready_network` does.
 
     Returns
     -------
@@ -192,8 +196,11 @@ def load_bundle(folder: str | Path) -> Bundle:
     folder = Path(folder)
     try:
         values, spec = read_manifest(folder)
+        _require_known_head(folder, values)
         wanted = head_files(values) | ({GALLERY} & set(values["files"]))
-        contents = verify_files(folder, values["files"], wanted)
+        apart = set() if network else network_files(values)
+        files = {name: known for name, known in values["files"].items() if name not in apart}
+        contents = verify_files(folder, files, wanted)
     except OSError as error:
         raise BundleRefused(f"the bundle {folder} can't be read ({error})") from error
     try:
@@ -225,6 +232,11 @@ def load_bundle(folder: str | Path) -> Bundle:
         fusion=load_fusion(folder, values),
         relabelling=_read_relabelling(folder, values),
     )
+
+
+def _require_known_head(folder: Path, values: dict[str, Any]) -> None:
+    if values["head_file"] not in HEAD_FILES:
+        raise altered(folder, f"{MANIFEST} has values that make no sense: head_file")
 
 
 def _read_relabelling(folder: Path, values: dict[str, Any]) -> Relabelling:

@@ -16,7 +16,6 @@ from typing import Any, Final
 from features.embedding.specification import ExtractorSpec
 from features.errors import LesionError
 from features.presenting import MARKS, json_text
-from models.heads.files import HEAD_FILES
 
 __all__ = [
     "BUNDLE_FORMAT",
@@ -28,6 +27,7 @@ __all__ = [
     "BundleRefused",
     "altered",
     "head_files",
+    "network_files",
     "peek",
     "read_manifest",
     "seal",
@@ -179,6 +179,12 @@ def head_files(values: Mapping[str, Any]) -> set[str]:
     return {values["head_file"], *(known["file"] for known in others)}
 
 
+def network_files(values: Mapping[str, Any]) -> set[str]:
+    """Name the files of the network; none if it is untrained."""
+    name = values["network_file"]
+    return {name, NETWORK_NUMBERS} if name == NETWORK_FILES[2] else {name} - {None}
+
+
 def _as_bytes(values: Mapping[str, Any]) -> bytes:
     return (json_text(values, indent=1) + "\n").encode()
 
@@ -240,7 +246,6 @@ def _require_sense(folder: Path, values: dict[str, Any], spec: ExtractorSpec) ->
         "fingerprint": values["fingerprint"] == spec.fingerprint,
         "labels": len(labels) == 2 and all(type(label) is str and label for label in labels),
         "positive": labels[-1:] == [values["positive"]],
-        "head_file": values["head_file"] in HEAD_FILES,
         "marks": set(marks) <= set(MARKS) and ("untrained" in marks) == spec.untrained,
         "network_file": values["network_file"] in networks,
         "notes": all(type(note) is str for note in values["notes"]),
@@ -255,8 +260,7 @@ def _require_sense(folder: Path, values: dict[str, Any], spec: ExtractorSpec) ->
         if not _PLAIN_NAME.fullmatch(name):
             raise altered(folder, f"{MANIFEST} names a file {name!r} outside of the folder")
     converted = values["network_file"] == NETWORK_FILES[2]
-    needed = {values["network_file"], *DOCUMENTS, *head_files(values)} - {None}
-    needed |= {NETWORK_NUMBERS} if converted else set()
+    needed = {*DOCUMENTS, *head_files(values), *network_files(values)}
     if missing := sorted(needed - set(files)):
         raise altered(folder, f"{MANIFEST} has no hash of {', '.join(missing)}")
     if not (spec.untrained or converted) and (

@@ -5,12 +5,14 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from features.cache.contents import Features
 from features.embedding.extractor import converted_files
@@ -158,16 +160,10 @@ def save_bundle(
         ) as aside:
             staged = Path(aside) / target.name
             staged.mkdir()
-            if options.gallery and (train := comparison.images.get("train")) is not None:
-                write_gallery(
-                    staged / GALLERY,
-                    features,
-                    train,
-                    thumbnails=options.thumbnails,
-                    seed=comparison.seed,
-                    kept=options.kept(),
-                )
-            _write(staged, comparison, features, network, render)
+            # The report's map of the images keeps one core busy, and the gallery another.
+            with threadpool_limits(1), ThreadPoolExecutor(1) as beside:
+                gallery = beside.submit(_write_gallery, staged, comparison, features, options)
+                _write(staged, comparison, features, network, render, gallery)
             _require_same_scores(staged, comparison, features)
             require_free(folder, overwrite=options.overwrite)
             swap(staged, target, Path(aside) / "replaced")
@@ -179,12 +175,27 @@ def save_bundle(
     return load_bundle(folder)
 
 
+def _write_gallery(
+    folder: Path, comparison: Comparison, features: Features, options: BundleOptions
+) -> None:
+    if options.gallery and (train := comparison.images.get("train")) is not None:
+        write_gallery(
+            folder / GALLERY,
+            features,
+            train,
+            thumbnails=options.thumbnails,
+            seed=comparison.seed,
+            kept=options.kept(),
+        )
+
+
 def _write(
     folder: Path,
     comparison: Comparison,
     features: Features,
     network: Path | None,
     render: Render,
+    gallery: Future[None],
 ) -> None:
     created = datetime.now(timezone.utc).isoformat(timespec="seconds")
     versions = {"features": features.software, "heads": software_versions()}
@@ -194,6 +205,7 @@ def _write(
     (folder / "comparison.json").write_text(_json(figures), encoding="utf-8")
     for name, text in render(created, versions).items():
         (folder / name).write_bytes(as_bytes(text))
+    gallery.result()
     values = {
         "format": BUNDLE_FORMAT,
         "version": BUNDLE_VERSION,

@@ -20,6 +20,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
+from features.cache.rows import Rows
 from models.heads.base import Candidates, Floats, Head, Labels, LabelSets, Settings, Solution
 from models.heads.blockwise import Fit, Task, fit_together, moments_of, scaler_of, scores_of
 from models.heads.fold import Blocks, Eigenbasis, Fold
@@ -29,7 +30,7 @@ __all__ = ["LOGISTIC_REGRESSION", "fit_in", "make_logistic"]
 _GRADIENT: Final = 1e-6
 # Smaller gains are the rounding of single precision: the line search would look for them in vain.
 _LOSS: Final = 1e-8
-# From here on the eigenproblem takes longer than scikit-learn's own way.
+# From here on the eigenproblem takes longer than some dozen passes over the embeddings.
 _EIGENBASIS_UNTIL: Final = 4000
 _NEWTON_STEPS: Final = 20
 _HALVINGS: Final = 10
@@ -47,6 +48,10 @@ def make_logistic(settings: Settings, seed: int) -> Pipeline:
 
 
 class _LogisticRegression(Head):
+    def by_blocks(self, X: npt.NDArray[Any] | Rows) -> bool:
+        """Go by blocks, too, where the eigenproblem would take longer."""
+        return isinstance(X, Rows) or not _has_small_eigenproblem(X)
+
     def search(
         self, fold: Fold, ys: LabelSets, candidates: Candidates, *, seed: int, jobs: int
     ) -> Floats:
@@ -59,15 +64,12 @@ class _LogisticRegression(Head):
         return scores
 
     def _prepare(self, data: Fold, candidates: Candidates, *, seed: int, jobs: int) -> None:
-        if _has_small_eigenproblem(data):
-            data.eigenbasis()
+        data.eigenbasis()
 
     def _solve(
         self, settings: Settings, data: Fold, y: Labels, *, seed: int, jobs: int
     ) -> Solution | None:
         """Fit in the eigenbasis, to the last digits that it has."""
-        if not _has_small_eigenproblem(data):
-            return None
         basis = data.eigenbasis()
         weights, intercept = fit_in(basis, y, settings["C"])
         if basis.axes is not None:
@@ -120,9 +122,8 @@ class _LogisticRegression(Head):
         return self._pipeline(settings, scaler_of(moments[0]), fit, blocks.seed)
 
 
-def _has_small_eigenproblem(data: Fold) -> bool:
-    n, d = data.X.shape
-    return bool(min(n, d) <= _EIGENBASIS_UNTIL)
+def _has_small_eigenproblem(X: npt.NDArray[Any]) -> bool:
+    return bool(min(X.shape) <= _EIGENBASIS_UNTIL)
 
 
 def fit_in(basis: Eigenbasis, y: Labels, C: float) -> tuple[Floats, float]:

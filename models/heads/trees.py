@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,15 +26,17 @@ from models.heads.base import (
     require_readable,
     worthwhile_threads,
 )
-from models.heads.boosting import BinnedParts, ColumnParts, Parts, PartsOnDisk, boost, runs_of
+from models.heads.boosting import BinnedParts, Boosting, ColumnParts, Parts, PartsOnDisk, runs_of
 from models.heads.fold import Blocks, Fold
 
-__all__ = ["BINS", "XGBOOST"]
+__all__ = ["XGBOOST"]
 
-# Of each column.
-BINS: Final = 64
 _TREES: Final = "n_estimators"
 _SHARE: Final = "colsample_bytree"
+_BINS: Final = "max_bin"
+# Of settings that were chosen before the number of bins was one of them.
+_OLD_BINS: Final = 64
+_COLUMNS_OF_A_TREE: Final = 64
 _COLUMNS: Final = (
     "base_weights",
     "default_left",
@@ -72,28 +74,27 @@ class _XGBoost(Head):
     ) -> Any:
         """Fit on the raw columns, in parts."""
         jobs = min(jobs, worthwhile_threads(X))
-        parts = ColumnParts(X, settings[_SHARE], bins=BINS, seed=seed, jobs=jobs)
+        bins, share = _bins(settings), settings[_SHARE]
+        parts = ColumnParts(X, share, bins=bins, seed=seed, jobs=jobs)
         return self._grow(settings, parts, y, seed, jobs)
 
     def search(
         self, fold: Fold, ys: LabelSets, candidates: Candidates, *, seed: int, jobs: int
     ) -> Floats:
         """Read fewer trees off the longest run with the same settings."""
-        test = np.asarray(fold.X[fold.test], np.float32)
         scores = np.empty((len(ys), len(candidates), len(fold.test)))
         for run in runs_of(candidates):
-            longest = candidates[run[0]]
-            parameters = self.make(longest, seed).get_xgb_params()
-            binned = _column_parts(longest, fold, seed, jobs)
+            settings = candidates[run[0]]
+            parts = _column_parts(settings, fold, seed, jobs)
             for y, found in zip(ys, scores, strict=True):
-                booster = boost(binned, y[fold.train], parameters, longest[_TREES], jobs=jobs)
-                for place in run:
-                    found[place] = _margins(booster, test, candidates[place])
+                for place, margins in self._stages(run, candidates, parts, y, fold, seed, jobs):
+                    found[place] = margins[fold.test]
         return scores
 
     def _prepare(self, data: Fold, candidates: Candidates, *, seed: int, jobs: int) -> None:
-        if len({one[_SHARE] for one in candidates}) == 1:
-            _column_parts(candidates[0], data, seed, jobs)
+        for run in runs_of(candidates):
+            longest = candidates[run[0]]
+            _column_parts(longest, data, seed, jobs).bin_for(longest[_TREES])
 
     def _refit(self, settings: Settings, data: Fold, y: Labels, *, seed: int, jobs: int) -> Any:
         return self._grow(settings, _column_parts(settings, data, seed, jobs), y, seed, jobs)
@@ -102,59 +103,73 @@ class _XGBoost(Head):
         self, blocks: Blocks, folds: Sequence[Fold], ys: LabelSets, candidates: Candidates
     ) -> Floats:
         found = np.empty((len(ys), len(candidates), len(blocks.rows)))
-        for share in sorted({settings[_SHARE] for settings in candidates}):
-            parts = PartsOnDisk(blocks.rows, share, blocks.aside / "parts.h5", seed=blocks.seed)
-            runs = [run for run in runs_of(candidates) if candidates[run[0]][_SHARE] == share]
+        for run in runs_of(candidates):
+            parts = _on_disk(blocks, candidates[run[0]])
             for fold in folds:
-                binned = _binned(blocks, parts, fold.train)
-                test = blocks.rows.take(fold.test)
-                for run in runs:
-                    longest = candidates[run[0]]
-                    parameters = self.make(longest, blocks.seed).get_xgb_params()
-                    for label, y in enumerate(ys):
-                        booster = boost(
-                            binned, y[fold.train], parameters, longest[_TREES], jobs=blocks.jobs
-                        )
-                        start = 0
-                        for block in test.blocks():
-                            rows = fold.test[start : start + len(block)]
-                            for place in run:
-                                found[label, place, rows] = _margins(
-                                    booster, block, candidates[place]
-                                )
-                            start += len(block)
+                binned = _binned(blocks, parts, fold.train, candidates[run[0]])
+                for label, y in enumerate(ys):
+                    for place, margins in self._stages(
+                        run, candidates, binned, y, fold, blocks.seed, blocks.jobs
+                    ):
+                        found[label, place, fold.test] = margins[fold.test]
                 del binned
         return found
 
     def _refit_blocks(self, blocks: Blocks, settings: Settings, y: Labels) -> Any:
-        parts = PartsOnDisk(
-            blocks.rows, settings[_SHARE], blocks.aside / "parts.h5", seed=blocks.seed
-        )
-        binned = _binned(blocks, parts, np.arange(len(blocks.rows)))
+        every = np.arange(len(blocks.rows))
+        binned = _binned(blocks, _on_disk(blocks, settings), every, settings)
         return self._grow(settings, binned, y, blocks.seed, blocks.jobs)
+
+    def _stages(
+        self,
+        run: Sequence[int],
+        candidates: Candidates,
+        parts: Parts,
+        y: Labels,
+        fold: Fold,
+        seed: int,
+        jobs: int,
+    ) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
+        """Give the margins of all rows by each candidate of a run, the fewest trees first."""
+        parameters = self.make(candidates[run[0]], seed).get_xgb_params()
+        boosting = Boosting(parts, y, parameters, fold.train, jobs=jobs)
+        for place in reversed(run):
+            yield place, boosting.grow(candidates[place][_TREES])
 
     def _grow(self, settings: Settings, parts: Parts, y: Labels, seed: int, jobs: int) -> Any:
         estimator = self.make(settings, seed)
-        booster = boost(parts, y, estimator.get_xgb_params(), settings[_TREES], jobs=jobs)
-        estimator.load_model(booster.save_raw("json"))
+        boosting = Boosting(parts, y, estimator.get_xgb_params(), jobs=jobs)
+        boosting.grow(settings[_TREES])
+        estimator.load_model(boosting.joined().save_raw("json"))
         return estimator
 
 
+def _bins(settings: Settings) -> int:
+    return int(settings.get(_BINS, _OLD_BINS))
+
+
 def _column_parts(settings: Settings, data: Fold, seed: int, jobs: int) -> ColumnParts:
-    share = settings[_SHARE]
+    share, bins = settings[_SHARE], _bins(settings)
     return data.shared(
-        (share, BINS, seed),
-        lambda: ColumnParts(data.X[data.train], share, bins=BINS, seed=seed, jobs=jobs),
+        (share, bins, seed),
+        lambda: ColumnParts(data.X, share, data.train, bins=bins, seed=seed, jobs=jobs),
         # XGBoost holds two bytes for a number.
-        size=2 * len(data.train) * data.X.shape[1],
+        size=2 * data.X.size,
     )
 
 
-def _binned(blocks: Blocks, parts: PartsOnDisk, train: npt.NDArray[np.intp]) -> BinnedParts:
+def _on_disk(blocks: Blocks, settings: Settings) -> PartsOnDisk:
+    path = blocks.aside / "parts.h5"
+    return PartsOnDisk(blocks.rows, settings[_SHARE], path, seed=blocks.seed)
+
+
+def _binned(
+    blocks: Blocks, parts: PartsOnDisk, train: npt.NDArray[np.intp], settings: Settings
+) -> BinnedParts:
     return BinnedParts(
         parts,
         train,
-        bins=BINS,
+        bins=_bins(settings),
         memory=blocks.memory,
         folder=blocks.aside,
         seed=blocks.seed,
@@ -162,17 +177,11 @@ def _binned(blocks: Blocks, parts: PartsOnDisk, train: npt.NDArray[np.intp]) -> 
     )
 
 
-def _margins(booster: Any, rows: npt.NDArray[np.float32], settings: Settings) -> Any:
-    return booster.inplace_predict(
-        rows, iteration_range=(0, settings[_TREES]), predict_type="margin"
-    )
-
-
 def _make(settings: Settings, seed: int) -> Any:
     return XGBClassifier(
         objective="binary:logistic",
         tree_method="hist",
-        max_bin=BINS,
+        max_bin=_bins(settings),
         n_estimators=settings[_TREES],
         learning_rate=settings["learning_rate"],
         max_depth=settings["max_depth"],
@@ -182,12 +191,13 @@ def _make(settings: Settings, seed: int) -> Any:
 
 
 def _candidates(d: int) -> list[Settings]:
-    columns = max(0.01, min(1.0, 60 / d))
-    return [
-        {"max_depth": depth, "learning_rate": 0.05, _SHARE: columns, _TREES: trees}
-        for depth in (2, 3)
-        for trees in (100, 200)
-    ]
+    common = {
+        "max_depth": 2,
+        "learning_rate": 0.05,
+        _SHARE: min(1.0, _COLUMNS_OF_A_TREE / d),
+        _BINS: 16,
+    }
+    return [common | {_TREES: trees} for trees in (100, 200, 400, 800)]
 
 
 def _dump(estimator: Any) -> bytes:

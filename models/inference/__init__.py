@@ -6,5 +6,5 @@ evidence: Evidence
 feedback: FeedbackFailed, FeedbackRecord, FeedbackStore, add_feedback
 text: as_csv, as_json, as_text
 verdict: Rejected, Verdict
-Within the room: rivals, wording
+Within the room: products, rivals, scoring, wording
 """

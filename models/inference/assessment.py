@@ -188,7 +188,7 @@ def _chosen(
     doubtful = [name for name in new if may_be(name, names[1])]
     if doubtful or (new and not positive.any()):
         raise LesionError(
-            f"the bundle tells {names[1]} from {names[0]}, and {split} images are labelled "
+            f"the bundle tells {names[1]} from {names[0]}, and some of these images are labelled "
             f"{', '.join(new)}, of which the bundle doesn't know whether they are {names[1]}: "
             f"say --positive {(doubtful or list(new))[0]} if they are, or label them with the "
             "bundle's names"

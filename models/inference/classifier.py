@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from features.embedding.extractor import Extractor, converted_extractor, rebuild_extractor
+from features.embedding.extractor import Extractor
 from features.errors import UnreadableImage
 from features.images.decoding import MAX_PIXELS, decode
 from features.images.quality import Quality, check_quality
@@ -19,8 +21,10 @@ from features.images.sources.files import read_file
 from models.bundle.gallery import Gallery
 from models.bundle.loading import Bundle, load_bundle
 from models.bundle.manifest import BundleRefused
+from models.bundle.network import ReadyNetwork, ready_network
 from models.inference import wording
 from models.inference.evidence import Evidence, explain
+from models.inference.scoring import changes_of, to_serve
 from models.inference.verdict import Note, Picture, Rejected, Scales, Verdict, doubted
 from models.patients.encoding import read_patient
 
@@ -48,12 +52,18 @@ class Classifier:
 
     def __init__(self, bundle: Bundle, extractor: Extractor) -> None:
         _require_same(bundle, extractor)
-        self.bundle = bundle
+        self.bundle = replace(bundle, classes=to_serve(bundle.classes))
         self._extractor = extractor
         self.warnings = wording.marked(bundle.marks)
 
     @classmethod
-    def load(cls, folder: str | Path, weights: str | Path | None = None) -> Classifier:
+    def load(
+        cls,
+        folder: str | Path,
+        weights: str | Path | None = None,
+        *,
+        network: Future[ReadyNetwork] | None = None,
+    ) -> Classifier:
         """Load a bundle, build its network, and try it out.
 
         Parameters
@@ -61,6 +71,8 @@ class Classifier:
         folder : str or Path
         weights : str or Path, optional
             A weights file to use instead of the bundle's own; its hash must be the same.
+        network : Future of ReadyNetwork, optional
+            The bundle's network, where it is made ready meanwhile.
 
         Returns
         -------
@@ -74,23 +86,14 @@ class Classifier:
         WeightsError
             If the weights file is missing or doesn't fit the network.
         """
-        bundle = load_bundle(folder)
-        spec = bundle.spec
-        try:
-            if weights is None and bundle.network_path and bundle.network_path.suffix == ".xml":
-                extractor = converted_extractor(spec, bundle.network_path, serving=True)
-            else:
-                extractor = rebuild_extractor(
-                    spec, weights or bundle.network_path or "", serving=True
-                )
-        except ValueError as error:
+        bundle = load_bundle(folder, network=False)
+        ready = ready_network(folder, weights) if network is None else network.result()
+        if ready.identity != bundle.identity:
             raise BundleRefused(
-                f"the bundle {folder} needs a network that this program can't build ({error}): "
-                "update the program, or train the classifier again"
-            ) from error
-        classifier = cls(bundle, extractor)
-        blank = [np.zeros((1, each.size, each.size, 3), np.uint8) for each in spec.frames]
-        bundle.probability(spec.combine(extractor.embed(*blank)))
+                f"the bundle {folder} was replaced while it was being read: load it again"
+            )
+        classifier = cls(bundle, ready.extractor)
+        classifier.bundle.probability(ready.blank)
         return classifier
 
     def classify(
@@ -327,7 +330,14 @@ class Classifier:
         spec = self.bundle.spec
         decoded = decode(source, *spec.frames, max_pixels=max_pixels)
         looks = self._extractor.look(*(pixels[np.newaxis] for pixels in decoded.frames))
-        return explain(spec, looks, self.bundle.score, decoded.boxes)
+        head = self.bundle.classes.heads[0].estimator
+        return explain(
+            spec,
+            looks,
+            self.bundle.score,
+            decoded.boxes,
+            changes=partial(changes_of, head),
+        )
 
     def with_bundle(self, bundle: Bundle) -> Classifier:
         """Judge by another bundle that needs the same embeddings, without another network.

@@ -6,18 +6,20 @@ any head and needs no other pass of the network.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import map_coordinates, uniform_filter
+from scipy.ndimage import map_coordinates
 
 from features.embedding.extractor import Look
 from features.embedding.specification import ExtractorSpec
 from features.images.decoding import Frame
 from features.images.lesion import WHOLE, Box
+from models.inference.scoring import Changes, changes_in_full
 
 __all__ = ["Evidence", "LayerEvidence", "explain"]
 
@@ -27,8 +29,8 @@ Score = Callable[[Floats], npt.NDArray[np.floating]]
 # What is left out at a time is about so large a part of each side. A fine grid's single position
 # weighs too little for heads that decide by steps, such as trees.
 _PART: Final = 8
-_ROWS: Final = 256
 _FINEST: Final = 64
+_AT_ONCE: Final = 2
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,12 @@ class Evidence:
 
 
 def explain(
-    spec: ExtractorSpec, looks: Sequence[Look], score: Score, boxes: Sequence[Box] = ()
+    spec: ExtractorSpec,
+    looks: Sequence[Look],
+    score: Score,
+    boxes: Sequence[Box] = (),
+    *,
+    changes: Callable[[Floats], Changes] | None = None,
 ) -> Evidence:
     """Leave every place of an image out of its embedding, and see what that does to the score.
 
@@ -91,6 +98,9 @@ def explain(
     boxes : sequence of Box, optional
         Where in the image each of ``spec.frames`` lies, as `features.images.decoding.decode` tells;
         by default all are the whole image.
+    changes : callable, optional
+        As `models.inference.scoring.changes_of` for the head that `score` asks: for heads that
+        needn't look again at what stays.
 
     Returns
     -------
@@ -104,41 +114,38 @@ def explain(
     """
     whole = spec.combine(np.concatenate([look.embeddings for look in looks], axis=1))
     before = float(score(whole)[0])
-    found = []
+    changed = changes(whole) if changes else changes_in_full(score, whole)
     boxes = boxes or [WHOLE] * len(spec.frames)
+    sums = len(spec.pooling.split("+"))
+    tasks = []
     for at, (frame, box) in enumerate(zip(spec.frames, boxes, strict=True)):
         views = [look for look, view in zip(looks, spec.looks, strict=True) if view.frame == frame]
         start = at * spec.dim
         for layer in spec.layers:
-            maps = np.stack([look.maps[layer][0] for look in views]).astype(np.float64)
-            height, width, channels = maps.shape[1:]
-            patch = 1 + 2 * round((max(height, width) / _PART - 1) / 2)
-            stop = start + channels * len(spec.pooling.split("+"))
-            effect = [
-                before - score(_replaced(whole, start, stop, rows))
-                for rows in _without(maps, max(1, patch), spec.pooling)
-            ]
-            found.append(
-                LayerEvidence(
-                    layer,
-                    frame,
-                    box,
-                    np.concatenate(effect).reshape(height, width).astype(np.float32),
-                    max(1, patch),
-                )
-            )
-            start = stop
+            maps = np.stack([look.maps[layer][0] for look in views])
+            tasks.append((layer, frame, box, maps, start))
+            start += maps.shape[-1] * sums
+
+    def leave_out(layer: str, frame: Frame, box: Box, maps: Floats, start: int) -> LayerEvidence:
+        height, width = maps.shape[1:3]
+        patch = max(1, 1 + 2 * round((max(height, width) / _PART - 1) / 2))
+        rows = _without(maps.astype(np.float64), patch, spec.pooling)
+        effect = (before - changed(start, rows)).reshape(height, width).astype(np.float32)
+        return LayerEvidence(layer, frame, box, effect, patch)
+
+    # One pools while another is scored.
+    with ThreadPoolExecutor(_AT_ONCE) as workers:
+        found = list(workers.map(lambda task: leave_out(*task), tasks))
     return Evidence(before, _together(found), tuple(found))
 
 
-def _without(maps: npt.NDArray[np.float64], patch: int, pooling: str) -> Iterator[Floats]:
+def _without(maps: npt.NDArray[np.float64], patch: int, pooling: str) -> Floats:
     """Pool maps (views, height, width, channels) again without each patch, and average the views.
 
-    Yields arrays of shape (at most _ROWS, pooled channels), positions in order.
+    Gives an array of shape (height * width, pooled channels), positions in order.
     """
     _, height, width, channels = maps.shape
-    held = uniform_filter(np.ones((height, width)), patch, mode="constant") * patch**2
-    left = (height * width - held)[..., np.newaxis]
+    left = height * width - _sums(np.ones((height, width, 1)), patch)
     if (left < 0.5).any():
         # The patch is the whole image: what is left is taken to be nothing at all.
         left = np.where(left < 0.5, np.inf, left)
@@ -154,22 +161,22 @@ def _without(maps: npt.NDArray[np.float64], patch: int, pooling: str) -> Iterato
             deviations += np.sqrt(np.maximum(rest - mean**2, 0))
     pooled = [means] if pooling == "mean" else [means, deviations]
     rows = np.concatenate(pooled, axis=-1).reshape(height * width, -1) / len(maps)
-    for begin in range(0, len(rows), _ROWS):
-        yield rows[begin : begin + _ROWS].astype(np.float32)
+    return rows.astype(np.float32)
 
 
 def _sums(values: npt.NDArray[np.float64], patch: int) -> npt.NDArray[np.float64]:
     """Sum values (height, width, channels) over the patch around each position."""
     if patch == 1:
         return values
-    around = uniform_filter(values, (patch, patch, 1), mode="constant")
-    return np.asarray(around * patch**2, np.float64)
-
-
-def _replaced(whole: Floats, start: int, stop: int, part: Floats) -> Floats:
-    rows = np.repeat(whole, len(part), axis=0)
-    rows[:, start:stop] = part
-    return rows
+    for axis in (0, 1):
+        size = values.shape[axis]
+        places = np.arange(size)
+        upto = np.concatenate(
+            [np.zeros_like(values.take([0], axis)), values.cumsum(axis)], axis=axis
+        )
+        ends = np.minimum(places + patch // 2 + 1, size)
+        values = upto.take(ends, axis) - upto.take(np.maximum(places - patch // 2, 0), axis)
+    return values
 
 
 def _together(found: Sequence[LayerEvidence]) -> Floats:

@@ -15,6 +15,7 @@ from features.datasets.reading.cells import Table, read_table
 from features.datasets.reading.collections import LABEL_COLUMNS, METADATA_COLUMNS, named_like, spelt
 from features.datasets.vocabulary import canonical_class, flag, is_missing, number
 from features.errors import LesionError
+from features.numbers import count
 
 __all__ = ["read_scores"]
 
@@ -62,8 +63,8 @@ def read_scores(
     if joined.ambiguous:
         text, fitting = joined.ambiguous[0]
         raise LesionError(
-            f"{len(joined.ambiguous)} ids in {path} fit several images each ({text!r} fits "
-            f"{fitting[0]!r} and {fitting[1]!r}): write ids with their folders"
+            f"{path} has {count(len(joined.ambiguous), 'id')} for several images each ({text!r} "
+            f"fits {fitting[0]!r} and {fitting[1]!r}): write ids with their folders"
         )
     if not joined.rows and (of_split := split_word(path.stem)) and any(files.splits):
         raise LesionError(

@@ -16,6 +16,7 @@ from features.datasets.joining import Files, id_column_of, split_word
 from features.datasets.reading.cells import read_table
 from features.datasets.reading.collections import METADATA_COLUMNS, find_collection, named_like
 from features.datasets.vocabulary import is_missing, number, sex, site
+from features.numbers import count
 from models.errors import TrainingError
 from models.heads.base import Head
 from models.heads.logistic import make_logistic
@@ -146,8 +147,8 @@ def read_metadata(
         if joined.ambiguous:
             text, fitting = joined.ambiguous[0]
             raise TrainingError(
-                f"{len(joined.ambiguous)} ids in {path} fit several images each ({text!r} fits "
-                f"{fitting[0]!r} and {fitting[1]!r}): write ids with their folders"
+                f"{path} has {count(len(joined.ambiguous), 'id')} for several images each "
+                f"({text!r} fits {fitting[0]!r} and {fitting[1]!r}): write ids with their folders"
             )
         if not joined.rows:
             of_split = split_word(path.stem)
@@ -169,9 +170,9 @@ def read_metadata(
                 }
                 _merge(rows.setdefault(files.paths[at], {}), values, files.paths[at], path)
     notes = [
-        f"The sex {text} was not understood and counts as not known: {count} rows."
-        for text, count in odd.items()
-        if count
+        f"The sex {text} was not understood and counts as not known: {count(rows, 'row')}."
+        for text, rows in odd.items()
+        if rows
     ]
     return Metadata(rows, tuple(name for name in METADATA_COLUMNS if name in found), tuple(notes))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,7 +15,7 @@ from scipy.sparse.csgraph import connected_components
 from features.cache.contents import Features, Items
 from features.cache.rows import Rows, require_finite
 from features.datasets.splits import SPLITS
-from features.datasets.vocabulary import may_be, same_class
+from features.datasets.vocabulary import canonical_class, may_be, same_class
 from features.presenting import SPLIT_WORDS
 from models.errors import TrainingError
 from models.evaluation.values import Labels
@@ -140,6 +140,7 @@ def select(
     kept: dict[str, Items] = {}
     for part, held in _by_part(labelled).items():
         kept[part] = _distinct(held, names[1], part, notes)
+    notes += _new_classes(kept, names[1])
     kept["train"] = _without_leaks(kept["train"], present, together, on_leak, notes)
     if on_leak == "ignore":
         together = np.arange(len(together))
@@ -168,8 +169,9 @@ def select(
         )
     parts = {}
     for part, items in kept.items():
-        require_finite(rows[part], items.path)
         X = rows[part].take(slice(None), memory=allowed) if streamed else rows[part].whole()
+        if isinstance(X, Rows) or not np.isfinite(X).all():
+            require_finite(rows[part], items.path)
         y = is_positive(items, names[1]).astype(np.int8)
         parts[part] = Part(X, y, together[items.row], items)
     return Selection(names, parts, counts, tuple(notes))
@@ -201,6 +203,31 @@ def _alike(labelled: Items, positive: str) -> list[str]:
         f"ATTENTION: {sum(alike.values())} images of {told} count as not {positive}, although they "
         "may be by their name: give each with --positive, too, or leave it out with --exclude."
     ]
+
+
+def _new_classes(kept: Mapping[str, Items], positive: str) -> list[str]:
+    """Tell of classes that training lacks; refuse where they may be the positive one's."""
+    trained = {canonical_class(name) for name in kept["train"].label.tolist()}
+    notes = []
+    for part, items in kept.items():
+        counts = Counter(items.label.tolist())
+        new = {
+            name: n for name, n in sorted(counts.items()) if canonical_class(name) not in trained
+        }
+        if not new:
+            continue
+        told = ", ".join(f"{name!r} ({n})" for name, n in new.items())
+        if not is_positive(items, positive).any():
+            raise TrainingError(
+                f"no image of the {SPLIT_WORDS[part]} split is labelled {positive!r}, and training "
+                f"knows nothing of {told}: say what they are, such as --merge "
+                f"{positive!r}={next(iter(new))!r}, or leave them out with --exclude"
+            )
+        notes.append(
+            f"Classes that training lacks count as not {positive} in the "
+            f"{SPLIT_WORDS[part]} split: {told}."
+        )
+    return notes
 
 
 def is_positive(items: Items, positive: str) -> npt.NDArray[np.bool_]:

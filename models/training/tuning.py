@@ -31,8 +31,6 @@ Floats = npt.NDArray[np.float64]
 
 # Raise it when a search would come out differently from the same embeddings.
 _SEARCH: Final = 3
-# And this when a fit would.
-_FIT: Final = 1
 
 
 class Reuse:
@@ -109,6 +107,9 @@ def _hash_of(folds: Sequence[Fold], y: npt.NDArray[Any]) -> str:
 
 
 Labels = npt.NDArray[Any]
+
+# Raise it when a final fit would come out differently from the same embeddings.
+_FIT: Final = 1
 
 
 @dataclass(frozen=True)

@@ -4,4 +4,5 @@ headers: REPORT_POLICY
 keys: make_key_command
 rules: Access, access, check_form
 sign_in: sign_in_blueprint
+Within the room: counting
 """

@@ -14,9 +14,8 @@ from flask import Flask, Request, current_app, g, request, session
 from flask.sessions import SecureCookieSessionInterface
 from flask_wtf.csrf import CSRFProtect
 from limits import RateLimitItemPerMinute, parse_many
-from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
 
+from service.access.counting import Counter
 from service.access.keys import Key, KeyRing
 from service.problems import Problem
 from service.settings import Settings
@@ -50,14 +49,14 @@ class Access:
     Raises
     ------
     LesionError
-        If the keys can't be read.
+        If the keys can't be read, or the store of --rate-storage can't be reached.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._ring = KeyRing.load(settings.keys, settings.key)
         self._limits = parse_many(settings.rate_limit) if settings.rate_limit else []
-        self._counted = MovingWindowRateLimiter(MemoryStorage())
+        self._counter = Counter(settings.rate_storage)
 
     def read_keys(self) -> None:
         """Read the keys again; those that are no longer there are refused from now on.
@@ -147,11 +146,12 @@ class Access:
         key = self.caller(request)
         who = f"key {key.name}" if key else _address()
         for limit in self._limits:
-            if not self._counted.hit(limit, who):
-                reset = self._counted.get_window_stats(limit, who).reset_time
-                wait = max(1, math.ceil(reset - time.time()))
+            wait = self._counter.hit(limit, who)
+            if wait is not None:
                 raise Refused(
-                    "too_often", f"At most {limit} are answered: ask again later.", retry_after=wait
+                    "too_often",
+                    f"At most {limit} are answered: ask again later.",
+                    retry_after=max(1, math.ceil(wait)),
                 )
 
     def require_near(self) -> None:
@@ -190,7 +190,7 @@ class Access:
         return None
 
     def _wrong_key(self) -> Refused:
-        if not self._counted.hit(_WRONG_KEYS, "wrong", _address()):
+        if self._counter.hit(_WRONG_KEYS, "wrong", _address()) is not None:
             return Refused(
                 "too_often", "Too many wrong keys came from this address.", retry_after=60
             )

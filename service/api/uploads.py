@@ -16,7 +16,7 @@ __all__ = ["BadUpload", "MemoryRequest", "images_in", "patient_in"]
 FIELD: Final = "image"
 LONGEST_NAME: Final = 255
 # Of this service's own forms, beside the images.
-_OWN_FIELDS: Final = ("csrf_token", "label", "show", *NAMES)
+_OWN_FIELDS: Final = ("csrf_token", "label", "model", "show", *NAMES)
 
 
 class BadUpload(Problem):

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import io
 import logging
 import os
 import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
+from PIL import Image
 
 from features.errors import LesionError, UnreadableImage
 from service.classifier.batching import Batcher
@@ -25,6 +29,7 @@ if TYPE_CHECKING:
 
     from models.bundle.gallery import Similar
     from models.bundle.loading import Bundle
+    from models.bundle.network import ReadyNetwork
     from models.inference.classifier import Classifier
     from models.inference.evidence import Evidence
     from models.inference.verdict import Rejected, Verdict
@@ -41,6 +46,10 @@ PRELOADED: Final = (
     "processes are made, and none of them could use it: leave --preload out"
 )
 
+# Of mallopt(3).
+_ARENAS: Final = -8
+_MMAP_THRESHOLD: Final = -3
+
 logger = logging.getLogger(__name__)
 
 
@@ -50,6 +59,16 @@ def _leave_if_preloaded() -> None:
     if "gunicorn.arbiter" in sys.modules:
         os.write(2, f"{PRELOADED}\n".encode())
         os._exit(3)
+
+
+def _give_memory_back() -> None:
+    # By itself glibc's malloc has a heap for each thread, and keeps in each what a map once took:
+    # 200 MB after a few. To be called before there are threads.
+    if sys.platform == "linux":
+        with contextlib.suppress(AttributeError):
+            mallopt = ctypes.CDLL(None).mallopt
+            mallopt(_ARENAS, 2)
+            mallopt(_MMAP_THRESHOLD, 4 << 20)
 
 
 @dataclass(frozen=True)
@@ -222,6 +241,13 @@ class Served:
         with self._explaining, self._metrics.stage.labels("explain").time():
             return self.classifier.explain(content, max_pixels=self._settings.max_pixels)
 
+    def warm_up(self) -> None:
+        """Judge and explain blank images, as many as the network takes at the same time."""
+        blank = io.BytesIO()
+        Image.new("RGB", (64, 64), "grey").save(blank, "PNG")
+        self.classifier.classify([("blank", blank.getvalue())] * self.classifier.lanes, similar=1)
+        self.classifier.explain(blank.getvalue())
+
     def _decode(self, name: str, content: bytes) -> Any:
         from models.inference.verdict import Rejected
 
@@ -246,6 +272,7 @@ class LoadedClassifier:
     """
 
     def __init__(self, settings: Settings) -> None:
+        _give_memory_back()
         self.metrics = Metrics()
         self.metrics.ready.set(0)
         self.metrics.watch_queue(lambda: self._served.waiting if self._served else 0)
@@ -263,7 +290,8 @@ class LoadedClassifier:
         Returns
         -------
         Served
-            The network has run, so that the first request is as quick as any.
+            The network has run, so that the first request is as quick as any. What only some
+            requests need is tried out afterwards, beside them.
 
         Raises
         ------
@@ -291,6 +319,8 @@ class LoadedClassifier:
             self._loading.release()
         if again:
             self.metrics.reloads.labels("taken").inc()
+        # What a first request would otherwise wait for; the answers of this one are not missed.
+        threading.Thread(target=served.warm_up, name="warm-up").start()
         created = datetime.fromisoformat(served.bundle.created).timestamp()
         self.metrics.serving(served.bundle, created)
         self.metrics.ready.set(1)
@@ -365,29 +395,32 @@ class LoadedClassifier:
         return self._served is not None and self._process == os.getpid()
 
     def _prepare(self) -> Served:
-        # Imported late: it takes seconds, in which the server answers already.
+        before = self._served
+        classifier = None if before is None else self._again(before.classifier)
+        classifier = classifier or self._anew()
+        # Imported late, as all that takes part of a second is, in which the server answers already.
         from threadpoolctl import threadpool_limits
 
-        from models.bundle.loading import load_bundle
-        from models.inference.classifier import Classifier
-
-        folder, before = self._settings.bundle, self._served
-        if before is None:
-            classifier = Classifier.load(folder, self._settings.weights)
-        else:
-            bundle = load_bundle(folder)
-            if bundle.spec == before.bundle.spec:
-                classifier = before.classifier.with_bundle(bundle)
-            else:
-                classifier = Classifier.load(folder, self._settings.weights)
         # Threads of the linear algebra go on spinning for a while after their work, and would take
         # the cores from the network's next pass.
         threadpool_limits(limits=1, user_api="blas")
-        # The network prepares itself anew when it first meets several images at once.
-        blank = tuple(
-            np.full((frame.size, frame.size, 3), 128, np.uint8)
-            for frame in classifier.bundle.spec.frames
-        )
-        several = max(2, classifier.lanes)
-        classifier.classify_embedded(["warm-up"] * several, classifier.embed([blank] * several))
         return Served(classifier, self._settings, self.metrics)
+
+    def _anew(self) -> Classifier:
+        with ThreadPoolExecutor(1, "network") as beside:
+            network = beside.submit(self._ready_network)
+            # Meanwhile: these imports and the heads take as long as the network.
+            from models.inference.classifier import Classifier
+
+            return Classifier.load(self._settings.bundle, self._settings.weights, network=network)
+
+    def _again(self, before: Classifier) -> Classifier | None:
+        from models.bundle.loading import load_bundle
+
+        bundle = load_bundle(self._settings.bundle)
+        return before.with_bundle(bundle) if bundle.spec == before.bundle.spec else None
+
+    def _ready_network(self) -> ReadyNetwork:
+        from models.bundle.network import ready_network
+
+        return ready_network(self._settings.bundle, self._settings.weights)

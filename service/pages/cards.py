@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from models.inference.evidence import Evidence
     from models.inference.verdict import Rejected, Verdict
 
-__all__ = ["Card", "Map", "Neighbour", "card_of"]
+__all__ = ["Card", "Look", "Map", "Neighbour", "card_of", "look_of"]
 
 _KINDS: Final = {"suspicious": "suspicious", "not suspicious": "calm", "cannot tell": "unsure"}
 
@@ -65,6 +65,23 @@ class Neighbour:
 
 
 @dataclass(frozen=True)
+class Look:
+    """The map of an image whose card is on the page already.
+
+    Parameters
+    ----------
+    id : str
+        Names it within the page.
+    picture : Thumbnail
+    map : Map
+    """
+
+    id: str
+    picture: Thumbnail
+    map: Map
+
+
+@dataclass(frozen=True)
 class Card:
     """One image on the page.
 
@@ -85,6 +102,8 @@ class Card:
         Whether something other than the probability forbids to tell, so that the number is not to
         be relied on either.
     map : Map or None
+    later : bool
+        Whether the page's script asks for the map once this is shown.
     similar : tuple of Neighbour
     record : dict
         What the browser keeps of it in its list of cases.
@@ -101,6 +120,7 @@ class Card:
     zone: Zone | None = None
     unreliable: bool = False
     map: Map | None = None
+    later: bool = False
     similar: tuple[Neighbour, ...] = ()
     record: dict[str, Any] | None = None
     ticket: str | None = None
@@ -113,6 +133,7 @@ def card_of(
     *,
     evidence: Evidence | None = None,
     ticket: str | None = None,
+    later: bool = False,
 ) -> Card:
     """Gather what a page shows of an image.
 
@@ -128,8 +149,10 @@ def card_of(
         Where its score comes from.
     ticket : str, optional
         By which a reviewer names it.
+    later : bool, optional
+        Whether the map comes by itself, see `look_of`.
     """
-    name = f"case-{secrets.token_hex(4)}"
+    name = _name()
     if not isinstance(found, Case):
         return Card(name, found.filename, "rejected", rejected=found)
     verdict = found.verdict
@@ -146,6 +169,7 @@ def card_of(
         zone=bundle.decision_with(verdict.inputs).zone,
         unreliable=any(reason.kind != "in_zone" for reason in verdict.reasons),
         map=_map(evidence, picture) if evidence and picture else None,
+        later=later and picture is not None,
         similar=tuple(
             Neighbour(each.label, each.distance, embedded(each.thumbnail))
             for each in verdict.similar
@@ -170,6 +194,21 @@ def card_of(
         },
         ticket=ticket,
     )
+
+
+def look_of(image: bytes, evidence: Evidence) -> Look:
+    """Draw where an image's score comes from.
+
+    Raises
+    ------
+    UnreadableImage
+    """
+    picture = preview(image)
+    return Look(_name(), picture, _map(evidence, picture))
+
+
+def _name() -> str:
+    return f"case-{secrets.token_hex(4)}"
 
 
 def _map(evidence: Evidence, picture: Thumbnail) -> Map:

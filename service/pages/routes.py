@@ -18,6 +18,7 @@ from flask import (
 )
 from werkzeug.wrappers import Response as AnyResponse
 
+from features.errors import UnreadableImage
 from features.numbers import probability
 from features.presenting import MARKS, NOT_A_DIAGNOSIS
 from service.access.headers import REPORT_POLICY
@@ -28,7 +29,8 @@ from service.classifier.loaded import Case, LoadedClassifier, Served
 from service.classifier.reviews import Reviews
 from service.errors import wants_fragment
 from service.pages import wording
-from service.pages.cards import Card, card_of
+from service.pages.cards import Card, card_of, look_of
+from service.problems import Problem
 from service.settings import Settings
 
 if TYPE_CHECKING:
@@ -95,6 +97,23 @@ def pages_blueprint(
         page = render_template(template, cards=cards, bundle=served.bundle)
         return make_response(page, status_of(found))
 
+    @blueprint.post("/look")
+    def look() -> str:
+        # Another pass of the network: the page's script asks once the verdict is shown.
+        with classifier.turn() as served:
+            check_form()
+            ((_, image),) = images_in(request, at_most=1)
+            if request.form.get("model") != served.bundle.identity[:16]:
+                raise Problem(
+                    "wrong_value",
+                    "Another model is served since the image was judged: classify it again.",
+                )
+            try:
+                found = look_of(image, served.explain(image))
+            except UnreadableImage as error:
+                raise Problem("unreadable_image", str(error)) from error
+        return render_template("card/look.html", card=found)
+
     @blueprint.get("/model")
     def model() -> str:
         return render_template("model.html", figures=wording.figures(classifier.bundle.metrics))
@@ -137,12 +156,15 @@ def _cards(
 ) -> list[Card]:
     # Another pass of the network for each: the page's script sends them one by one.
     look = len(images) == 1 and "evidence" in request.form.getlist(SHOW)
+    later = look and wants_fragment()
     welcome = reviews.welcome
     cards = []
     for one, (_, image) in zip(found, images, strict=True):
         evidence = ticket = None
         if isinstance(one, Case):
-            evidence = served.explain(image) if look else None
+            evidence = served.explain(image) if look and not later else None
             ticket = reviews.ticket(one, image, served.bundle) if welcome else None
-        cards.append(card_of(one, image, served.bundle, evidence=evidence, ticket=ticket))
+        cards.append(
+            card_of(one, image, served.bundle, evidence=evidence, ticket=ticket, later=later)
+        )
     return cards

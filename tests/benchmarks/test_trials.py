@@ -34,7 +34,7 @@ def test_every_part_is_fitted_as_scikit_learn_fits_it(columns, y):
     for scores, C in zip(found, (2.0, 20.0), strict=True):
         for part, own in zip(parts.T, scores.T, strict=True):
             model = LogisticRegression(C=C, tol=1e-8, max_iter=5000).fit(Z[part], y[part])
-            assert own == pytest.approx(model.decision_function(Z), abs=0.02)
+            assert own == pytest.approx(model.decision_function(Z), abs=0.06)
 
 
 def test_an_image_is_judged_by_the_fit_that_did_not_see_it(columns, y):

@@ -97,7 +97,8 @@ def read_table(path: Path, is_image: Callable[[str], bool] = lambda _: False) ->
     columns = [name or f"column {n}" for n, name in enumerate(columns, start=1)]
     if twice := next((name for name in columns if columns.count(name) > 1), None):
         raise DatasetError(f"{path} has two columns of the same name, {twice}: rename one")
-    body = rows[1:] if header else rows
+    # Tables put one after the other repeat their header.
+    body = [row for row in rows[1:] if row[1] != rows[0][1]] if header else rows
     if not body:
         raise DatasetError(f"{path} has no rows below its header")
     for line, cells in body:

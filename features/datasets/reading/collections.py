@@ -26,11 +26,13 @@ __all__ = [
 ID_COLUMNS: Final = (
     *("image", "image id", "image name", "isic id", "img id", "img", "image file", "image path"),
     *("filename", "file name", "file", "filepath", "file path", "path", "name", "id", "picture"),
-    *("photo", "photo id", "lesion image", "bild", "fichier", "imagen"),
+    *("photo", "photo id", "lesion image", "bild", "bildname", "dateiname", "fichier", "imagen"),
+    *("nom fichier", "nombre imagen", "immagine", "imagem"),
 )
 LABEL_COLUMNS: Final = (
     *("dx", "diagnosis", "diagnostic", "label", "labels", "class", "class name", "category"),
     *("benign malignant", "target", "ground truth", "truth", "diagnose", "diagnostico"),
+    *("klasse", "befund", "classe", "clase", "diagnosi", "diagnóstico"),
 )
 # Whoever is one patient has one or more lesions, of which each has one or more images.
 GROUP_COLUMNS: Final = (

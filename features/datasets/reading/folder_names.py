@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from features.datasets.reading.folder_words import COUNTED, FILLERS, GRADED
+from features.datasets.reading.folder_words import COUNTED, FILLERS, GRADED, beside_known
 from features.datasets.vocabulary import (
     AMBIGUOUS_SPLITS,
     SPLIT_NAMES,
@@ -270,6 +270,7 @@ def _classes(
         for label, origin in result.values()
         if label and origin not in said and not is_known_class(label)
     }
+    found.notes += beside_known({label for label, _ in result.values() if label} - names, names)
     if len(names) > _FEW_CLASSES:
         some = sorted(names)
         found.class_problems.append(

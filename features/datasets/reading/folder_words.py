@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
-__all__ = ["COUNTED", "FILLERS", "GRADED"]
+__all__ = ["COUNTED", "FILLERS", "GRADED", "beside_known"]
 
 # Words that say how images are kept, not what they show.
 FILLERS: Final = frozenset(
@@ -32,3 +33,15 @@ COUNTED: Final = frozenset(
     {"patient", "pat", "p", "case", "lesion", "subject", "imd", "scan", "person", "id", "exam"}
 )
 GRADED: Final = frozenset({"class", "grade", "type", "category", "label", "stage", "cls", "kind"})
+
+
+def beside_known(known: Collection[str], others: Collection[str]) -> list[str]:
+    """Tell of classes that are no diagnosis beside some that are: they may be left-overs."""
+    if not known or not others:
+        return []
+    some = ", ".join(map(repr, sorted(others)[:3]))
+    return [
+        f"{some} {'was' if len(others) == 1 else 'were'} taken for "
+        f"{'a class' if len(others) == 1 else 'classes'} beside {min(known)!r}: say --folder "
+        "NAME=none or =skip of what is none"
+    ]

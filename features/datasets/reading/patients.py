@@ -17,6 +17,7 @@ from features.datasets.vocabulary import is_missing
 from features.errors import UnreadableImage
 from features.images.dicom import patient_of
 from features.images.sources.files import read_file
+from features.numbers import count
 
 __all__ = ["DICOM_SUFFIXES", "patient_groups"]
 
@@ -55,8 +56,9 @@ def patient_groups(root: Path, paths: Sequence[str], notes: list[str]) -> dict[s
     salt = _salt(notes)
     found = {path: _name(salt, name) for path, name in known.items()}
     notes.append(
-        f"groups: {len(found)} of {len(asked)} DICOM files name their patient; they are of "
-        f"{len(set(found.values()))} (kept as a salted hash)"
+        f"groups: {len(found)} of {count(len(asked), 'DICOM file')} "
+        f"{'names its' if len(found) == 1 else 'name their'} patient "
+        f"({count(len(set(found.values())), 'patient')}, kept as a salted hash)"
     )
     return found
 

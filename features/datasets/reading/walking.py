@@ -15,6 +15,7 @@ from features.errors import DatasetError
 from features.images.decoding import IMAGE_SUFFIXES
 from features.images.formats import NOT_READ
 from features.images.sources.files import Source, open_source
+from features.numbers import count
 
 __all__ = ["LeftOut", "Walk", "image_files", "own_name", "walk", "walk_all", "walk_source"]
 
@@ -34,9 +35,11 @@ _MADE_FROM: Final = frozenset(
     {
         *("mask", "masks", "segmentation", "segmentations", "segmented", "superpixel"),
         *("superpixels", "groundtruth", "annotation", "annotations", "overlay", "overlays"),
+        *("masken", "masque", "masques", "máscara", "máscaras", "segmentierung", "segmentierungen"),
         *("heatmap", "heatmaps", "saliency", "contour", "contours", "roi", "rois"),
     }
 )
+_MADE_OF: Final = re.compile(r"(?:masks?|seg|segmentation|overlay|gt)[ _.-](.+)", re.IGNORECASE)
 _MADE_FROM_FILE: Final = re.compile(
     r"(.+?)[ _.-](superpixels?|segmentations?|segmented|seg|masks?|lesion|roi\d*|attribute_\w+|"
     r"ground_?truth|gt|annotat\w+|overlay|heatmap|contour|labels?|thumb|thumbnail)([ _.-]?\d+)?",
@@ -128,6 +131,7 @@ def walk_all(
     above: list[tuple[str, ...]] = []
     left_out: list[LeftOut] = []
     others = 0
+    listed: set[str] = set()
     parts: dict[str, tuple[str, ...]] = {}
     for folder, source, place in zip(roots, sources, real, strict=True):
         found = walk(folder, seen) if source is None else walk_source(source)
@@ -136,6 +140,10 @@ def walk_all(
         own = () if len(roots) == 1 else (own_name(place),)
         parts.clear()
         for path in found.images:
+            if start + path in listed:
+                # Given twice, such as by its folder and alone.
+                continue
+            listed.add(start + path)
             paths.append(start + path)
             inside = path.rpartition("/")[0]
             if inside not in parts:
@@ -151,8 +159,8 @@ def walk_all(
                 f"{unread.path} is {unread.reason}"
             )
         raise DatasetError(
-            f"no images found below {' and '.join(map(str, roots))} ({others} other files): "
-            f"expected files that end in {known}"
+            f"no images found below {' and '.join(map(str, roots))} "
+            f"({count(others, 'other file')}): expected files that end in {known}"
         )
     return base, paths, above, left_out, others
 
@@ -253,7 +261,7 @@ def _without_made(found: Walk) -> None:
     stems = {PurePosixPath(path).stem.casefold() for path in found.images}
     kept = []
     for path, stem in zip(found.images, _stems(found.images), strict=True):
-        match = _MADE_FROM_FILE.fullmatch(stem)
+        match = _MADE_FROM_FILE.fullmatch(stem) or _MADE_OF.fullmatch(stem)
         if match and match[1].casefold() in stems:
             found.left_out.append(LeftOut(path, "a mask or the like of another image"))
         else:

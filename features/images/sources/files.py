@@ -85,6 +85,9 @@ def open_source(path: str | Path) -> Source:
             f"there is no folder {file}, nor a file of that name: give the folder that holds the "
             "images, an image, an archive (.zip, .tar), an HDF5 file, or a text file of paths"
         )
+    if not file.is_file():
+        # Reading a pipe would wait for ever.
+        raise DatasetError(f"{file} is not an ordinary file: give a folder, an image or an archive")
     try:
         with file.open("rb") as opened:
             start = opened.read(16)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from features.errors import DatasetError
+from features.numbers import count
 from features.presenting import NAME_ERRORS
 
 __all__ = ["is_list", "listed"]
@@ -51,8 +52,8 @@ def listed(file: Path) -> tuple[Path, list[str]]:
         start = next((place for place in starts for text in texts if (place / text).exists()), None)
     if start is None:
         raise DatasetError(
-            f"none of the {len(texts)} paths in {file} is there, such as {texts[0]!r}: expected "
-            "paths from the list's folder, from the current one, or absolute ones"
+            f"no path in {file} ({count(len(texts), 'line')}) is there, such as {texts[0]!r}: "
+            "expected paths from the list's folder, from the current one, or absolute ones"
         )
     paths = list(dict.fromkeys(os.path.abspath(start / text) for text in texts))
     inside = os.path.abspath(start)

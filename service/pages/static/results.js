@@ -38,6 +38,8 @@ export class Results {
   #bar = byId("progress-bar");
   #section = byId("results");
   #stopping = null;
+  // Maps are made one after the other, so that they don't hold up verdicts.
+  #looking = Promise.resolve();
 
   constructor(form, history) {
     this.#form = form;
@@ -133,15 +135,39 @@ export class Results {
     if (!card.querySelector(".file")) card.querySelector("h3").after(element("p", "file", file.name));
     place.replaceWith(card);
     this.#keep(card);
+    const later = card.querySelector("[data-look]");
+    if (later) this.#looking = this.#looking.then(() => this.#look(file, later, asked, signal));
     return card.dataset.said;
   }
 
-  async #ask(file, asked, signal) {
+  async #look(file, later, asked, signal) {
+    // Somebody may have cleared the results meanwhile.
+    if (!later.isConnected) return;
+    const body = new FormData();
+    body.set("csrf_token", asked.get("csrf_token"));
+    body.set("model", later.dataset.model);
+    let told = "";
+    try {
+      const answer = parsed(await this.#ask(file, body, signal, later.dataset.look));
+      const look = answer.querySelector(".look");
+      if (look) {
+        later.replaceWith(look);
+        return;
+      }
+      told = answer.querySelector(".lead")?.textContent ?? "the server can't be reached.";
+    } catch (error) {
+      if (error.name !== "AbortError" && !(error instanceof TypeError)) throw error;
+      told = error.name === "AbortError" ? "it was stopped." : "the server can't be reached.";
+    }
+    later.querySelector(".look__wait").textContent = `There is no map: ${told}`;
+  }
+
+  async #ask(file, asked, signal, address = this.#form.action) {
     for (let tried = 1; ; tried++) {
       const body = new FormData();
       for (const [name, value] of asked) if (name !== "image") body.append(name, value);
       body.set("image", file);
-      const response = await fetch(this.#form.action, {
+      const response = await fetch(address, {
         method: "POST",
         body,
         signal,

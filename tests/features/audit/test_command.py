@@ -97,7 +97,7 @@ def test_no_table_is_written_when_none_is_wanted(cache: Path, tmp_path: Path) ->
 def test_strict_fails_on_leaks(cache: Path) -> None:
     done = invoke(cache, "--strict", "--groups", "none")
     assert done.exit_code == 1
-    assert "1 groups of copies cross splits" in done.output
+    assert "1 group of copies across splits" in done.output
 
 
 @pytest.mark.parametrize(

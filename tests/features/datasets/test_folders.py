@@ -74,7 +74,7 @@ def test_no_folder_and_no_images_are_told(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="there is no folder"):
         find_images(tmp_path / "none")
     (tmp_path / "notes.txt").write_text("x")
-    with pytest.raises(DatasetError, match=r"no images found.*1 other files.*\.jpg"):
+    with pytest.raises(DatasetError, match=r"no images found.*1 other file.*\.jpg"):
         find_images(tmp_path)
 
 
@@ -123,7 +123,7 @@ def test_names_splits_and_groups_come_from_columns(folder_of_images: Make, tmp_p
         Item("all/b.jpg", "nv", "valid", "L2"),
         Item("all/c.jpg", "", "", ""),
     )
-    assert any("1 of 3 images are in no table" in note for note in dataset.notes)
+    assert any("1 of 3 images is in no table" in note for note in dataset.notes)
 
 
 def test_several_tables_add_up(folder_of_images: Make, tmp_path: Path) -> None:
@@ -139,7 +139,11 @@ def test_several_tables_add_up(folder_of_images: Make, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "columns", "message"),
     [
-        ("id,melanoma\nx1,1\nx2,0\n", {}, r"none of the 2 ids.*'x1', 'x2'.*'a.jpg'.*--id-column"),
+        (
+            "id,melanoma\nx1,1\nx2,0\n",
+            {},
+            r"no id in .* \(2 rows\) fits any of the images.*'x1', 'x2'.*'a.jpg'.*--id-column",
+        ),
         (
             "id,melanoma\na,1\n",
             {"id_column": "name"},

@@ -70,7 +70,7 @@ def test_a_table_for_each_split_labels_its_own_images(split_folders: Path, place
 
 def test_a_table_of_no_split_is_refused_where_names_repeat(split_folders: Path) -> None:
     told = refused(split_folders, table(split_folders / "all.csv", "id,melanoma", "0001,1"))
-    assert "1 ids in" in told
+    assert "has 1 id for several images each" in told
     assert "'0001' fits 'test/images/0001.jpg' and 'train/images/0001.jpg'" in told
 
 
@@ -203,7 +203,7 @@ def test_a_table_against_its_folders_is_refused(
     folder = folder_of_images(f"{folders[0]}/a.jpg", f"{folders[1]}/b.jpg")
     lines = (f"id,{column}", f"a,{rows[0]}", f"b,{rows[1]}")
     told = refused(folder, table(tmp_path / "t.csv", *lines))
-    assert "images are of another class by the table than by their folder" in told
+    assert "of another class by the table than by the folder" in told
     right = table(tmp_path / "t.csv", f"id,{column}", f"a,{rows[1]}", f"b,{rows[0]}")
     assert "" not in labels(folder, right).values()
     wrong = table(tmp_path / "t.csv", *lines)
@@ -271,7 +271,7 @@ def test_the_advice_fits_the_cause(
 def test_flags_are_no_names(folder_of_images: Make, tmp_path: Path) -> None:
     folder = folder_of_images("1.jpg", "2.jpg")
     told = refused(folder, table(tmp_path / "t.csv", "id,melanoma", "x_1,1", "x_2,0"))
-    assert "none of the 2 ids" in told
+    assert "(2 rows) fits any of the images" in told
     assert "'x_1', 'x_2'" in told
 
 
@@ -415,3 +415,17 @@ def test_a_number_with_a_point_is_not_taken_for_another_file(folder_of_images: M
     folder = folder_of_images("1.0.jpg", "1.jpg", "10.jpg")
     rows = table(folder.parent / "t.csv", "image,label", "1.0,mel", "1,nv", "10.00,nv")
     assert labels(folder, rows) == {"1.0.jpg": "mel", "1.jpg": "nv", "10.jpg": "nv"}
+
+
+def test_splits_in_ids_count_where_files_tell_none(folder_of_images: Make) -> None:
+    folder = folder_of_images("a.jpg", "b.jpg", "c.jpg")
+    rows = table(
+        folder.parent / "t.csv",
+        "image,label",
+        *("x\\train\\a.jpg,mel", "x\\test\\b.jpg,nv", "x\\other\\c.jpg,nv"),
+    )
+    found = {item.path: item.split for item in find_images(folder, [rows]).items}
+    assert found == {"a.jpg": "train", "b.jpg": "test", "c.jpg": ""}
+    # One word that all paths share may be the name of a user or a project.
+    alone = table(folder.parent / "u.csv", "image,label", "/home/test/a.jpg,mel", "/home/test/b,nv")
+    assert {item.split for item in find_images(folder, [alone]).items} == {""}

@@ -263,6 +263,16 @@ def test_several_folders_are_one_data_set(folder_of_images: Make, tmp_path: Path
     assert len(find_images([isic, isic / "train"]).items) == 2
 
 
+def test_what_is_given_twice_is_listed_once(folder_of_images: Make) -> None:
+    folder = folder_of_images("mel/a.jpg", "nv/b.jpg")
+    for given in ([folder, folder / "mel/a.jpg"], [folder / "mel", folder], [folder, folder]):
+        found = find_images(given)
+        assert [(item.path, item.group) for item in found.items] == [
+            ("mel/a.jpg", ""),
+            ("nv/b.jpg", ""),
+        ]
+
+
 def test_a_lone_folder_tells_its_split_by_its_name(folder_of_images: Make) -> None:
     folder = folder_of_images("test/melanoma/a.jpg", "train/nevus/b.jpg")
     assert read(folder / "test") == {"melanoma/a.jpg": ("test", "melanoma")}
@@ -286,3 +296,16 @@ def test_classify_lists_the_same_images_as_extraction(folder_of_images: Make) ->
     assert listed == extracted
     names = {Path(path).name for path in listed}
     assert names == {"a.jpg", "c.PNG", "linked.jpg", "dead.jpg", "g.jfif"}
+
+
+def test_masks_are_known_by_what_stands_before_the_name(folder_of_images: Make) -> None:
+    folder = folder_of_images("X.jpg", "mask_X.png", "seg-X.png", "mask_Z.png", "Masken/X.png")
+    assert [item.path for item in find_images(folder).items] == ["X.jpg", "mask_Z.png"]
+
+
+def test_classes_that_are_no_diagnosis_are_told_beside_some(folder_of_images: Make) -> None:
+    found = find_images(folder_of_images("mel/a.jpg", "nv/b.jpg", "rejected/c.jpg"))
+    assert [item.label for item in found.items] == ["mel", "nv", "rejected"]
+    assert any("'rejected' was taken for a class beside 'mel'" in note for note in found.notes)
+    plain = find_images(folder_of_images("good/a.jpg", "bad/b.jpg", root="plain"))
+    assert plain.notes == ()

@@ -37,7 +37,7 @@ def test_images_of_one_patient_are_a_group_without_its_name(dicoms: Path) -> Non
     assert group["3"] == group["4"] != group["0"]
     assert group["5"] == ""
     assert all(patient not in repr(found) for patient in PATIENTS)
-    assert any("5 of 6 DICOM files name their patient; they are of 2" in n for n in found.notes)
+    assert any("5 of 6 DICOM files name their patient (2 patients, kept" in n for n in found.notes)
 
 
 def test_the_salt_decides_the_name(dicoms: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,8 @@ from features.cache.additions import require_nothing_lost
 from features.cache.contents import read_features
 from features.cache.summary import as_text, summarise
 from features.cache.verification import verify
-from features.datasets.folders import find_images
+from features.console import report_extraction
+from features.datasets.folders import Choices, find_images
 from features.datasets.tables import LabelTable
 from features.errors import CacheError
 from features.extraction import extract
@@ -55,7 +56,7 @@ def test_the_plan_is_told_and_no_network_is_loaded(
         "ids from image, labels from MEL and NV, groups from lesion_id",
         "folder train: the train split, by its name",
         "left out: 1 x in a folder of masks or the like",
-        "groups: 4 images in 2 groups, 1 of which are in several splits",
+        "groups: 4 images in 2 groups, 1 of which is in several splits",
     ):
         assert told in done.stdout
     assert not out.exists()
@@ -95,7 +96,9 @@ def test_a_doubt_is_in_the_plan_and_fails(isic: Path, tmp_path: Path, run: Run) 
     plan = tmp_path / "plan.json"
     done = run("extract_features.py", isic, "--labels", truth, "--dry-run", "--json", plan)
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith("error: 1 ids in")
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("error: ")
+    assert "has 1 id for several images" in last
     assert "Traceback" not in done.stderr
     table = json.loads(plan.read_text())["tables"][0]
     assert table["ambiguous"] == [{"id": "a", "files": ["train/a.jpg", "valid/a.jpg"]}]
@@ -130,32 +133,59 @@ def test_a_run_that_takes_something_away_needs_a_word(
     labelled = find_images(isic, [LabelTable(truth)])
     extract(labelled, pooling_extractor(), out)
     assert require_nothing_lost(labelled, out) == []
-    with pytest.raises(CacheError, match=r"4 images would lose their label .*--replace"):
+    with pytest.raises(CacheError, match=r"4 images would lose the label .*--replace"):
         require_nothing_lost(find_images(isic), out)
-    with pytest.raises(CacheError, match="2 images that are still there would no longer be listed"):
+    with pytest.raises(CacheError, match="2 images would no longer be listed although still there"):
         require_nothing_lost(find_images(isic / "train", [LabelTable(truth)]), out)
     other = folder_of_images("melanoma/x.jpg", root="other")
-    with pytest.raises(CacheError, match="4 images that are still there"):
+    with pytest.raises(CacheError, match="4 images would no longer be listed"):
         require_nothing_lost(find_images(other), out)
     no_lesions = tmp_path / "no_lesions.csv"
     no_lesions.write_text("image,MEL,NV\na,1,0\nb,0,1\nc,0,1\nd,1,0\n")
-    with pytest.raises(CacheError, match="this run 4 images would lose their group"):
+    with pytest.raises(CacheError, match="this run 4 images would lose the group"):
         require_nothing_lost(find_images(isic, [LabelTable(no_lesions)]), out)
     flat = tmp_path / "flat"
     flat.mkdir()
     for item in labelled.items:
         shutil.copy(isic / item.path, flat)
     # A copy of the images elsewhere is the same data set, but tells no splits.
-    with pytest.raises(CacheError, match="with this run 5 images would lose their split") as caught:
+    with pytest.raises(CacheError, match="with this run 5 images would lose the split") as caught:
         require_nothing_lost(find_images(flat, [LabelTable(truth)]), out)
     assert "listed" not in str(caught.value)
     assert require_nothing_lost(find_images(isic), out, replace=True)
     # Both folders together lose nothing.
     both = find_images([isic, other], [LabelTable(truth)], settled=False)
     assert require_nothing_lost(both, out) == []
+    # What will be otherwise than before is told.
+    moved = tmp_path / "moved.csv"
+    moved.write_text("image,MEL,NV\na,0,1\nb,0,1\nc,0,1\nd,1,0\n")
+    changed = find_images(isic, [LabelTable(moved)], Choices({"valid": "test"}), settled=False)
+    told = require_nothing_lost(changed, out, replace=True)
+    assert any("1 image will have another label than before" in line for line in told)
+    assert any("another split" in line and "valid, now test" in line for line in told)
     # What is gone from the disk is not this run's doing.
     shutil.rmtree(isic / "valid")
     assert require_nothing_lost(find_images(isic, [LabelTable(truth)]), out) == []
+
+
+def test_both_plans_are_not_mixed(isic: Path, run: Run) -> None:
+    done = run("extract_features.py", isic, "--dry-run", "--json", "-", "--csv", "-")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "--json and --csv can't both go to standard output" in done.stderr
+
+
+def test_the_next_command_names_the_tables_of_age_and_sex(
+    folder_of_images: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = folder_of_images("a.jpg", "b.jpg")
+    table = images.parent / "my table.csv"
+    table.write_text("image,dx,sex,age\na,mel,M,30\nb,nv,F,40\n")
+    found = find_images(images, [LabelTable(table)])
+    extractor = pooling_extractor()
+    outcome = extract(found, extractor, images.parent / "f.h5")
+    report_extraction(found, extractor.spec, outcome, images.parent / "f.h5")
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.endswith(f"--out bundle --metadata '{table}'")
 
 
 def test_the_command_refuses_before_anything_is_loaded(

@@ -53,6 +53,8 @@ YES_AND_NO = ["melanoma", "not melanoma", ""]
         "id,melanoma\na,1\nb,0\n".encode("utf-16-be"),
         "id,age,melanoma,sex\na,30,1,0\nb,40,0,1\n",
         "sep=;\nid;melanoma\na;1\nb;0\n",
+        "id,melanoma\na,1\nid,melanoma\nb,0\n",
+        "Bildname;melanoma;Alter\na;ja;30\nb;nein;40\n",
         "# made on 2020-01-01\nid,melanoma\na,1\nb,0\n",
         "Study 7\n\nid,melanoma\na,1\nb,0\n",
         "id,melanoma,,\na,1\nb,0\n",
@@ -102,7 +104,7 @@ def test_images_without_a_split_beside_others_are_told(images: Path) -> None:
     read(images, "id,dx,split\na,mel,train\nb,nv,test\nc,nv,NA\n")
     dataset = find_images(images, [LabelTable(images.parent / "t.csv")])
     assert [item.split for item in dataset.items] == ["train", "test", ""]
-    assert any("1 labelled images have no split" in note for note in dataset.notes)
+    assert any("1 labelled image has no split" in note for note in dataset.notes)
 
 
 @pytest.mark.parametrize("word", ["nan", "NA", "unknown", "-1", "", "NULL", "n/a", "?", "-999"])
@@ -112,7 +114,7 @@ def test_what_is_missing_is_no_class_and_no_group(images: Path, word: str) -> No
     assert [item.label for item in found] == ["mel", "nv", ""]
     assert [item.group for item in found] == ["", "", "P3"]
     dataset = find_images(images, [LabelTable(images.parent / "t.csv")])
-    assert any("1 of 3 rows have no label" in note for note in dataset.notes)
+    assert any("1 of 3 rows has no label" in note for note in dataset.notes)
     asked = read(images, text, group_column="patient_id", label_columns=["dx"])
     assert [item.group for item in asked] == ["", "", "P3"]
 

@@ -40,6 +40,42 @@ def test_an_embedding_does_not_depend_on_its_neighbours(untrained: Extractor) ->
     assert untrained.embed(pixels[:0]).shape == (0, 2048)
 
 
+class Averages:
+    """Gives the mean of each image's upper left corner, and notes how many came at once."""
+
+    name, batch, fixed_batch, lanes = "averages", 32, False, 1
+
+    def __init__(self, size: int, noted: list[tuple[int, int]]) -> None:
+        self.size, self.noted = size, noted
+
+    def run(self, pixels: np.ndarray) -> np.ndarray:
+        self.noted.append((self.size, len(pixels)))
+        return pixels[:, :8, :8].mean(axis=(1, 2), dtype=np.float32)
+
+    def run_with_maps(self, pixels: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+        return self.run(pixels), [pixels.astype(np.float32)]
+
+
+def test_views_of_a_size_go_through_together_and_come_out_in_order() -> None:
+    views = ("identity", "rotate-90", "flip-h@40", "rotate-180")
+    spec = ExtractorSpec("n", "untrained", "0" * 64, 32, 3, ("maps",), views=views)
+    noted: list[tuple[int, int]] = []
+    extractor = Extractor(spec, lambda size: Averages(size, noted))
+    rng = np.random.default_rng(0)
+    small, large = (rng.integers(0, 256, (5, s, s, 3), dtype=np.uint8) for s in (32, 40))
+    found = extractor.embed(small, large)
+    assert sorted(noted) == [(32, 15), (40, 5)]
+    shown = [small, np.rot90(small, 1, (1, 2)), large[:, :, ::-1], np.rot90(small, 2, (1, 2))]
+    expected = [each[:, :8, :8].mean(axis=(1, 2)) for each in shown]
+    np.testing.assert_allclose(found, np.concatenate(expected, axis=1), rtol=1e-6)
+    looks = extractor.look(small, large)
+    assert len(looks) == 4
+    for look, each in zip(looks, expected, strict=True):
+        np.testing.assert_allclose(look.embeddings, each, rtol=1e-6)
+    np.testing.assert_array_equal(looks[1].maps["maps"], small)
+    np.testing.assert_array_equal(looks[2].maps["maps"], large)
+
+
 def test_pixels_of_another_shape_are_refused(untrained: Extractor) -> None:
     with pytest.raises(ValueError, match=r"shape \(1, 80, 80, 3\), expected uint8 and \(n, 75"):
         untrained.embed(np.zeros((1, 80, 80, 3), np.uint8))
@@ -64,6 +100,7 @@ def test_the_specification_survives_json(untrained: Extractor) -> None:
         {"pooling": "max"},
         {"views": ("identity", "flip")},
         {"precision": "int8"},
+        {"precision": "tf32"},
         {"pixels": 2},
     ],
 )

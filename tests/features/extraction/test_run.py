@@ -367,7 +367,7 @@ def test_the_command_says_what_it_did_and_what_comes_next(
     assert "image/s" in done.stderr
     strict = command(run, images, "--out", out, "--strict")
     assert strict.returncode == 1
-    assert "1 images could not be read (--strict)" in strict.stderr
+    assert "1 image could not be read (--strict)" in strict.stderr
     assert "0 embedded, 8 known before" in strict.stdout
 
 

@@ -17,7 +17,8 @@ LIT = st.tuples(*[st.floats(0.7, 1.0)] * 3)
 
 
 def corrected(pixels: np.ndarray) -> np.ndarray:
-    return np.asarray(correct(Image.fromarray(pixels), light(pixels)))
+    image = Image.fromarray(pixels)
+    return np.asarray(correct(image, light(image)))
 
 
 def lit(pixels: np.ndarray, colour: tuple[float, float, float]) -> np.ndarray:
@@ -55,11 +56,11 @@ def test_frames_are_corrected_by_the_light_of_the_whole_image() -> None:
         for colour in ("as-is", SHADES_OF_GREY)
     ]
     whole, whole_corrected, closer, closer_corrected = decode(file.getvalue(), *frames).frames
-    colour = light(whole)
+    colour = light(Image.fromarray(whole))
     for plain, found in ((whole, whole_corrected), (closer, closer_corrected)):
         expected = np.clip(plain / colour, 0, 255)
         np.testing.assert_allclose(found, expected, atol=2)
-    assert np.ptp(light(whole_corrected)) < 0.1 < np.ptp(colour)
+    assert np.ptp(light(Image.fromarray(whole_corrected))) < 0.1 < np.ptp(colour)
 
 
 def test_the_fingerprint_tells_only_a_choice() -> None:

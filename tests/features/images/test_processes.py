@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import errno
+import gc
+import itertools
 import os
 import signal
 import subprocess
@@ -161,6 +163,20 @@ with Readers([Frame(75)], 1000, processes=2) as readers:
     _, alive = psutil.wait_procs(children, timeout=20)
     assert not alive
     assert not list(tmp_path.glob("lesion-pixels-*"))
+
+
+def test_leaving_in_the_middle_is_quiet_and_leaves_no_process(paths: list[str]) -> None:
+    before = set(psutil.Process().children())
+    for wanted in (1, 30):
+        with Readers(FRAMES, 10**4, processes=2) as readers:
+            readers.start((0, path, True) for path in itertools.cycle(paths))
+            for count, _ in enumerate(readers.results()):
+                if count == wanted:
+                    break
+        left = set(psutil.Process().children()) - before
+        assert not [each for each in left if "popen_loky" in " ".join(each.cmdline())]
+    # A thread that failed in the background would fail the test here.
+    gc.collect()
 
 
 def test_without_memory_of_that_kind_a_file_is_shared_and_removed(

@@ -220,8 +220,13 @@ def cut(file: Path) -> None:
         ("a.rar", lambda file: file.write_bytes(b"Rar!\x1a\x07\x01\0"), "a RAR archive"),
         ("labels.csv", lambda file: file.write_bytes(b"id,label\n"), "--labels"),
         ("list.txt", lambda file: file.write_bytes(b"\n"), "is empty"),
-        ("list.txt", lambda file: file.write_bytes(b"none.jpg\n"), "none of the 1 paths"),
+        (
+            "list.txt",
+            lambda file: file.write_bytes(b"none.jpg\n"),
+            "no path in .* \\(1 line\\) is there",
+        ),
         ("missing.zip", lambda file: None, "there is no folder"),
+        ("pipe.jpg", os.mkfifo, "is not an ordinary file"),
     ],
 )
 def test_what_could_do_harm_or_is_no_source_is_refused_with_a_sentence(

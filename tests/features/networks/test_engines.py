@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,9 @@ from features.embedding.extractor import load_extractor
 from features.errors import ExtractorError
 from features.images.decoding import load_pixels
 from features.networks.converted import converted_network
-from features.networks.engines import Plan, has_matrix_units, load_engine, plan_engine
-from features.networks.keras import KerasEngine
-from features.networks.openvino import OpenVinoEngine
+from features.networks.devices.keras_engine import KerasEngine
+from features.networks.engines import Plan, bf16_pays, load_engine, plan_engine
+from features.networks.openvino import OpenVinoEngine, import_openvino
 from features.networks.openvino_serving import Cores, ServingEngine
 from features.networks.registry import NETWORKS
 from features.networks.weights import Source, resolve_weights
@@ -269,8 +270,25 @@ def test_what_suits_the_machine_is_planned_without_loading_an_engine() -> None:
     )
     if not Path("/dev/nvidiactl").exists():
         assert done.returncode == 0, done.stderr
-        expected = "bf16" if has_matrix_units() else "fp32"
+        expected = "bf16" if bf16_pays() else "fp32"
         assert done.stdout.strip() == f"Plan(engine='openvino', precision='{expected}')"
+
+
+@pytest.mark.parametrize(
+    ("vendor", "flags", "pays"),
+    [
+        ("GenuineIntel", "avx512f avx512_bf16 amx_bf16 amx_tile", True),
+        ("GenuineIntel", "avx512f avx512_vnni avx512_bf16", False),
+        ("AuthenticAMD", "avx512f avx512_bf16", True),
+        ("AuthenticAMD", "avx2 fma", False),
+    ],
+)
+def test_bf16_is_chosen_on_cpus_where_it_was_measured_to_be_faster(
+    vendor: str, flags: str, pays: bool
+) -> None:
+    text = f"processor\t: 0\nvendor_id\t: {vendor}\nflags\t\t: fpu {flags}\n\nprocessor\t: 1\n"
+    assert bf16_pays(text) is pays
+    assert not bf16_pays("Processor: ARMv8\n")
 
 
 def test_what_does_not_go_together_is_told() -> None:
@@ -279,6 +297,34 @@ def test_what_does_not_go_together_is_told() -> None:
     with pytest.raises(ExtractorError, match="got engine 'torch'"):
         plan_engine("torch", "fp32")
     assert plan_engine("keras", "bf16") == Plan("keras", "bf16")
+    with pytest.raises(ExtractorError, match="tf32 is a number format of GPUs, and openvino runs"):
+        plan_engine("openvino", "tf32")
+
+
+@pytest.mark.skipif(Path("/dev/nvidiactl").exists(), reason="there may be a GPU")
+@pytest.mark.parametrize("engine", ["auto", "keras"])
+def test_tf32_is_refused_where_there_is_no_gpu(engine: str) -> None:
+    with pytest.raises(ExtractorError, match="Keras sees none here: use --precision fp32"):
+        plan_engine(engine, "tf32")
+
+
+def test_layers_above_those_that_are_read_are_not_computed(tmp_path: Path) -> None:
+    from features.networks.keras import build_network
+
+    base = next(each for each in build_network(SOURCE, 75).layers if hasattr(each, "layers"))
+    lower = replace(SOURCE, layers=("mixed3", "mixed8"))
+    model = build_network(lower, 75)
+    read = next(each for each in model.layers if hasattr(each, "layers"))
+    names = {layer.name for layer in read.layers}
+    assert "mixed8" in names
+    assert not names & {"mixed9", "mixed10", "mixed9_0"}
+    assert len(names) < len(base.layers) - 60
+    path = tmp_path / "network.xml"
+    model.export(str(path), format="openvino", verbose=False)
+    graph = import_openvino().Core().read_model(path)
+    convolutions = [op for op in graph.get_ops() if op.get_type_name() == "Convolution"]
+    # 94 in all; the two blocks above mixed8 have nine each.
+    assert len(convolutions) == 76
 
 
 @pytest.mark.slow
@@ -291,7 +337,7 @@ def test_real_lesions_come_out_alike_in_every_precision(
     pixels = np.stack([load_pixels(path, 299) for path in sorted(folder.iterdir())[::3]])
     embeddings = {
         precision: load_extractor("inception_v3", real_weights, precision=precision).embed(pixels)
-        for precision in ("fp32", "int8", *(["bf16"] if has_matrix_units() else []))
+        for precision in ("fp32", "int8", *(["bf16"] if bf16_pays() else []))
     }
     keras = load_extractor("inception_v3", real_weights, engine="keras", precision="fp32")
     assert distance(embeddings["fp32"], keras.embed(pixels)) < 1e-4

@@ -12,11 +12,13 @@ from models.training.comparison import compare_heads
 from models.training.options import Options
 from tests.models.data.cached import cluster_features
 
+TREES = "max_bin=16,n_estimators=30"
+
 
 def test_settings_are_read_as_the_head_takes_them() -> None:
     assert read_settings("C=3, gamma=6e-5", ["svm"]) == ("svm", {"C": 3.0, "gamma": 6e-5})
     name, settings = read_settings(
-        "max_depth=2,learning_rate=0.1,colsample_bytree=0.5,n_estimators=30", ["xgboost"]
+        f"max_depth=2,learning_rate=0.1,colsample_bytree=0.5,{TREES}", ["xgboost"]
     )
     assert name == "xgboost"
     assert settings["n_estimators"] == 30
@@ -35,12 +37,12 @@ def test_settings_are_read_as_the_head_takes_them() -> None:
         ("C=-1,gamma=1", ["svm"], "got C=-1, expected a number above 0"),
         ("C=inf", ["logistic_regression"], "got C=inf"),
         (
-            "max_depth=2.5,learning_rate=0.1,colsample_bytree=0.5,n_estimators=30",
+            f"max_depth=2.5,learning_rate=0.1,colsample_bytree=0.5,{TREES}",
             ["xgboost"],
             "got max_depth=2.5, expected a whole number",
         ),
         (
-            "max_depth=2,learning_rate=0.1,colsample_bytree=5,n_estimators=30",
+            f"max_depth=2,learning_rate=0.1,colsample_bytree=5,{TREES}",
             ["xgboost"],
             "colsample_bytree=5, expected a share",
         ),

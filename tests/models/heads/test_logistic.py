@@ -47,3 +47,10 @@ def test_logistic_regression_by_blocks_is_scikit_learns(C: float) -> None:
 
 def test_so_many_candidates_are_tried() -> None:
     assert len(LOGISTIC_REGRESSION.candidates(2048)) == 7
+
+
+@pytest.mark.parametrize(
+    ("n", "d", "blocks"), [(2000, 100_000, False), (25_000, 2048, False), (25_000, 25_600, True)]
+)
+def test_it_goes_by_blocks_where_the_eigenproblem_is_large(n: int, d: int, blocks: bool) -> None:
+    assert LOGISTIC_REGRESSION.by_blocks(np.broadcast_to(np.float32(0), (n, d))) == blocks

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from models.heads.base import score
+from models.heads.boosting import runs_of
 from models.heads.files import HeadFileError, dump_head, load_head
 from models.heads.fold import whole
 from models.heads.trees import XGBOOST
@@ -104,5 +105,20 @@ def test_another_kind_of_model_is_refused(place: str, value: Any, tmp_path: Path
         load_head(file, json.dumps(model, separators=(",", ":")).encode())
 
 
-def test_so_many_candidates_are_tried() -> None:
-    assert len(XGBOOST.candidates(2048)) == 4
+def test_one_run_serves_all_candidates() -> None:
+    candidates = XGBOOST.candidates(25_600)
+    assert runs_of(candidates) == [[3, 2, 1, 0]]
+    assert 25_600 * candidates[0]["colsample_bytree"] == pytest.approx(64)
+    assert XGBOOST.candidates(40)[0]["colsample_bytree"] == 1
+
+
+def test_settings_from_before_bins_were_one_of_them_are_fitted_with_64() -> None:
+    X, y = clusters(200, 12, distance=1.0)
+    old = {"max_depth": 2, "learning_rate": 0.1, "colsample_bytree": 0.5, "n_estimators": 20}
+    said = old | {"max_bin": 64}
+    expected, found, coarse = (
+        score(XGBOOST.fit(settings, X, y, seed=0, jobs=1), X)
+        for settings in (said, old, said | {"max_bin": 4})
+    )
+    np.testing.assert_array_equal(found, expected)
+    assert np.abs(coarse - expected).max() > 0.1

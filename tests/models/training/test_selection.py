@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 from click.testing import CliRunner
 
 from features.audit.groups import groups_text
 from features.cache.contents import Features, write_features
 from fit_classifier import main
+from models.errors import TrainingError
 from models.training.selection import Selection, select
 from tests.models.data.cached import cluster_features
 from tests.models.data.clusters import features_of
@@ -90,6 +93,33 @@ def test_names_of_one_grouping_do_not_mix_with_those_of_another() -> None:
 def test_without_leaks_every_choice_is_the_same() -> None:
     for on_leak in ("drop", "group", "ignore"):
         assert len(chosen(made(), None, on_leak).parts["train"].y) == 30
+
+
+def relabelled(names: dict[str, str]) -> Features:
+    found = made()
+    label = [
+        names.get(name, name) if split == "valid" else name
+        for name, split in zip(found.items.label, found.items.split, strict=True)
+    ]
+    return replace(found, items=replace(found.items, label=np.array(label)))
+
+
+def test_a_split_in_other_words_than_training_is_refused() -> None:
+    with pytest.raises(TrainingError) as caught:
+        chosen(relabelled({"melanoma": "target", "nevus": "not target"}), None)
+    told = str(caught.value)
+    assert "no image of the validation split is labelled 'melanoma'" in told
+    assert "'not target' (8), 'target' (2)" in told
+    assert "--merge" in told
+
+
+def test_a_class_that_training_lacks_is_told() -> None:
+    found = chosen(relabelled({"nevus": "bcc"}), None)
+    assert any("training lacks count as not melanoma" in note for note in found.notes)
+    assert any("'bcc' (8)" in note for note in found.notes)
+    # Another spelling is the same class.
+    same = chosen(relabelled({"nevus": "NV", "melanoma": "mel"}), None)
+    assert not any("lacks" in note for note in same.notes)
 
 
 def test_fit_classifier_uses_the_table_beside_the_file(tmp_path: Path) -> None:

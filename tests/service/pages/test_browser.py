@@ -103,6 +103,7 @@ def test_the_keyboard_suffices(visit: Visit, mole: Path) -> None:
     page.keyboard.press("Enter")
     done(page)
     dial = page.locator("[data-dial]")
+    expect(dial).to_be_visible()
     for _ in range(12):
         page.keyboard.press("Tab")
         if dial.evaluate("dial => dial === document.activeElement"):

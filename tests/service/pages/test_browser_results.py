@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from models.inference.feedback import FeedbackStore
 from tests.service.asking import Keys, Server, lesion_jpeg
@@ -35,6 +35,7 @@ def test_the_dial_lays_the_map_over_the_image(visit: Visit, mole: Path) -> None:
     page = visit()
     card = classify(page, mole)
     image, drawn = card.locator(".look__image"), card.locator(".look__map")
+    expect(drawn).to_be_visible()
     # Both at the same moment: what is above them may still be settling.
     places = card.evaluate(
         "card => ['.look__image', '.look__map'].map("
@@ -49,6 +50,28 @@ def test_the_dial_lays_the_map_over_the_image(visit: Visit, mole: Path) -> None:
         expect(image).to_have_css("filter", f"grayscale({int(strength) / 100:g})")
     expect(card.get_by_role("heading", name="Where it looked")).to_be_visible()
     expect(card.locator(".look__text")).to_contain_text("not where a disease is")
+
+
+def test_the_verdict_is_read_while_its_map_is_computed(visit: Visit, mole: Path) -> None:
+    page = visit()
+    held: list[Route] = []
+    page.route("**/look", lambda route: held.append(route))
+    card = classify(page, mole)
+    expect(card.locator(".look__wait")).to_contain_text("is being computed")
+    expect(card.locator(".decision")).to_be_visible()
+    held[0].continue_()
+    expect(card.locator(".look__map")).to_be_visible()
+    expect(card.locator(".look__wait")).to_have_count(0)
+
+
+def test_a_map_that_fails_leaves_the_verdict(visit: Visit, mole: Path) -> None:
+    page = visit()
+    page.route("**/look", lambda route: route.abort("internetdisconnected"))
+    card = classify(page, mole)
+    expect(card.locator(".look__wait")).to_have_text(
+        "There is no map: the server can't be reached."
+    )
+    expect(card.locator(".decision")).to_be_visible()
 
 
 def test_the_map_is_left_out_when_nobody_asks(visit: Visit, mole: Path) -> None:

@@ -162,6 +162,32 @@ def test_the_map_comes_when_it_is_asked_for(server: Server, lesion: bytes) -> No
     assert "Where it looked</h4>" not in server.send_form("/", image, image, asked).text
 
 
+def test_a_script_gets_the_verdict_first_and_then_the_map(server: Server, lesion: bytes) -> None:
+    image: tuple[str, str | None, bytes] = ("image", "mole.jpg", lesion)
+    asked: tuple[str, str | None, bytes] = ("show", None, b"evidence")
+    script = {"X-Lesion-Fragment": "results"}
+    card = server.send_form("/", image, asked, **script).text
+    assert "data:image/png;base64," not in card
+    assert "is being computed" in card
+    model = re.search(r'data-look="/look" data-model="([0-9a-f]{16})"', card)
+    assert model
+    found = server.send_form("/look", image, ("model", None, model[1].encode()), **script)
+    assert found.status == 200
+    # The same map as without a script.
+    whole = server.send_form("/", image, asked).text
+    drawn = re.search(r'"(data:image/png;base64,[^"]+)"', found.text)
+    assert drawn
+    assert drawn[1] in whole
+    assert "data-look" not in whole
+    other = server.send_form("/look", image, ("model", None, b"0" * 16), **script)
+    assert other.status == 400
+    assert "Another model is served since" in other.text
+    broken = server.send_form(
+        "/look", ("image", "a.jpg", b"no image"), ("model", None, model[1].encode()), **script
+    )
+    assert broken.status == 422
+
+
 def test_the_model_card_is_shown_and_its_markup_stays_text(
     own_bundle: Path, start: Callable[..., Server]
 ) -> None:

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from models.decisions.calibrators import Platt
+from models.heads import HEADS
+from models.heads.base import score
+from models.heads.classes import ClassHead, ClassHeads
+from models.heads.ensemble import Ensemble, Scale
+from models.heads.fold import whole
+from models.heads.svm import KernelMachine
+from models.inference import products
+from models.inference.products import inner_products
+from models.inference.scoring import changes_of, to_serve
+
+N, D = 120, 700
+SETTINGS = {
+    "logistic_regression": {"C": 1e-3},
+    "svm": {"C": 1.0, "gamma": 0.25 / D},
+    "xgboost": HEADS["xgboost"].candidates(D)[0],
+}
+
+
+def lesions() -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(3)
+    y = np.arange(N) % 2
+    X = rng.gamma(1.0, 1.0, (N, D)) + 0.3 * y[:, None] * rng.normal(size=D)
+    return X.astype(np.float32), y
+
+
+def fitted(name: str) -> object:
+    X, y = lesions()
+    if name == "forest":
+        return make_pipeline(StandardScaler(), RandomForestClassifier(20, random_state=0)).fit(X, y)
+    if name == "ensemble":
+        members = {each: fitted(each) for each in ("logistic_regression", "svm")}
+        scales = {"logistic_regression": Scale(0.1, 0.7), "svm": Scale(-0.2, 0.4)}
+        return Ensemble(members, scales)
+    return HEADS[name].refit(SETTINGS[name], whole(X), y, seed=0, jobs=1)
+
+
+def served(name: str) -> tuple[object, object]:
+    """Give a fitted estimator, and what is served of it."""
+    estimator = fitted(name)
+    heads = ClassHeads((ClassHead("melanoma", estimator, Platt(1.0, 0.0)),))
+    return estimator, to_serve(heads).heads[0].estimator
+
+
+KINDS = [*SETTINGS, "ensemble", "forest"]
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_what_is_served_scores_as_what_was_fitted(name: str) -> None:
+    before, after = served(name)
+    X = lesions()[0][::3]
+    expected = score(before, X)
+    assert np.abs(score(after, X) - expected).max() < 1e-5 * expected.std()
+    if name != "forest":
+        assert score(after, X[:0]).shape == (0,)
+    assert after.n_features_in_ == D
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("start", [0, 250, D - 90])
+def test_a_part_that_changes_is_scored_as_the_whole_would_be(name: str, start: int) -> None:
+    _, head = served(name)
+    X = lesions()[0]
+    parts = X[1:, start : start + 90]
+    rows = np.repeat(X[:1], len(parts), axis=0)
+    rows[:, start : start + 90] = parts
+    expected = score(head, rows)
+    found = changes_of(head, X[:1])(start, parts)
+    assert np.abs(found - expected).max() < 1e-4 * expected.std()
+
+
+def test_an_svm_is_served_without_its_vectors_in_single_precision() -> None:
+    machine, head = served("svm")
+    assert isinstance(machine, KernelMachine)
+    score(head, lesions()[0])
+    assert head.machine.support is machine.support
+    assert "_vectors" not in vars(machine)
+    held = [each for each in vars(head).values() if isinstance(each, np.ndarray)]
+    assert sum(each.nbytes for each in held) < machine.support.nbytes / 4
+
+
+@pytest.mark.parametrize("without_openvino", [False, True])
+def test_products_of_half_precision_are_those_of_single(
+    monkeypatch: pytest.MonkeyPatch, without_openvino: bool
+) -> None:
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(3, 5000)).astype(np.float32)
+    vectors = rng.normal(size=(777, 6000)).astype(np.float16)[:, 500:5500]
+    if without_openvino:
+
+        def missing() -> None:
+            raise ImportError("No module named 'openvino'")
+
+        monkeypatch.setattr(products, "import_openvino", missing)
+        monkeypatch.setattr(products._Multiplier, "_one", None)
+    expected = rows.astype(np.float64) @ vectors.T.astype(np.float64)
+    np.testing.assert_allclose(inner_products(rows, vectors), expected, atol=2e-3)
+    assert inner_products(rows, vectors[:0]).shape == (3, 0)
