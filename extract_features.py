@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from features.networks.registry import DEFAULT_NETWORK, NETWORKS, POOLINGS, RECIPES
+from features.networks.registry import DEFAULT_NETWORK, POOLINGS, RECIPES
 
 
 def _listed(_context: object, _option: object, text: str | None) -> tuple[str, ...]:
@@ -38,8 +38,20 @@ def _pixels(context: object, option: object, text: str | None) -> tuple[int, ...
     help="Feature file to write; one that exists is added to.",
 )  # fmt: skip
 @click.option(
-    "--network", type=click.Choice(list(NETWORKS)), default=DEFAULT_NETWORK,
-    show_default=True, help="Frozen network.",
+    "--network", default=DEFAULT_NETWORK, show_default=True,
+    metavar="NAME|FILE.onnx|PACKAGE.MODULE:FUNCTION",
+    help="Frozen network: one of Keras Applications (`python -m features networks` lists them), "
+    "an ONNX file, or a function that gives a Keras model.",
+)  # fmt: skip
+@click.option(
+    "--describe", type=click.Path(path_type=Path), metavar="FILE",
+    help="How a network of your own wants its pixels and what is read off it; by default the "
+    "TOML file beside the ONNX file.",
+)  # fmt: skip
+@click.option(
+    "--trained-on", metavar="TEXT",
+    help="What images the network was trained on, instead of what is known of it; kept in the "
+    "feature file, with a warning where yours may be among them.",
 )  # fmt: skip
 @click.option(
     "--weights", default="imagenet", show_default=True, metavar="imagenet|untrained|PATH",
@@ -81,7 +93,7 @@ def _pixels(context: object, option: object, text: str | None) -> tuple[int, ...
 @click.option(
     "--precision", type=click.Choice(["auto", "fp32", "tf32", "bf16", "int8"]),
     default="auto", show_default=True, help="Number format of its arithmetic; auto is bf16 on CPUs "
-    "where that is faster, fp32 elsewhere. tf32 needs a GPU; int8 is several times as fast and "
+    "with matrix units for it, fp32 elsewhere. tf32 needs a GPU; int8 is several times as fast and "
     "slightly less exact.",
 )  # fmt: skip
 @click.option(
@@ -137,6 +149,8 @@ def main(
     images: tuple[Path, ...],
     out: Path,
     network: str,
+    describe: Path | None,
+    trained_on: str | None,
     weights: str,
     recipe: str,
     layers: tuple[str, ...],
@@ -174,6 +188,7 @@ def main(
     from features.datasets.folders import Choices, find_images
     from features.datasets.tables import LabelTable
     from features.errors import LesionError
+    from features.networks.imported.lookup import find_network
     from features.numbers import count
     from features.presenting import print_anything
 
@@ -183,6 +198,7 @@ def main(
         if not dry_run:
             # What would spoil the end is found out before the images are looked at.
             require_writable(out)
+            frozen, brought = find_network(network, describe)
         found = find_images(
             images,
             [LabelTable(table, *columns) for table in tables]
@@ -201,10 +217,11 @@ def main(
     from features.embedding.extractor import load_extractor
     from features.embedding.recipes import choose_recipe
     from features.extraction import extract
+    from features.networks.weights import may_have_seen
 
     try:
         chosen = choose_recipe(
-            NETWORKS[network],
+            frozen,
             recipe,
             layers=layers,
             pooling=pool,
@@ -213,8 +230,15 @@ def main(
             colour=colour,
         )
         extractor = load_extractor(
-            network, weights, recipe=chosen, engine=engine, precision=precision
+            frozen,
+            brought if brought and weights == "imagenet" else weights,
+            recipe=chosen,
+            engine=engine,
+            precision=precision,
         )
+        extractor.trained_on = trained_on or extractor.trained_on
+        if (seen := may_have_seen(extractor.trained_on)) is not None:
+            click.echo(f"warning: {seen}", err=True)
         with Progress() as progress:
             outcome = extract(
                 found, extractor, out, dtype=dtype, prune=prune, progress=progress.update

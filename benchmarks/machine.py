@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from features.networks.engines import has_matrix_units
-from features.networks.openvino import import_openvino
+from features.networks.libraries import import_openvino
 
 
 def describe() -> str:

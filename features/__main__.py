@@ -19,6 +19,7 @@ _COMMANDS: Final = {
     "export": "features.cache.commands",
     "inspect": "features.cache.commands",
     "merge": "features.cache.commands",
+    "networks": "features.networks.imported.commands",
     "verify": "features.cache.commands",
 }
 

@@ -28,7 +28,8 @@ from waitress.utilities import RequestEntityTooLarge
 from features.errors import LesionError
 from service.api.reload import reload
 from service.app import create_app
-from service.classifier.loaded import LoadedClassifier, Served
+from service.classifier.loaded import LoadedClassifier
+from service.classifier.served import Served
 from service.settings import Settings
 from service.telemetry import logs
 

@@ -16,6 +16,7 @@ from features.audit.command import audit
 from features.cache import commands as file_commands
 from features.datasets.drawn import main as draw
 from features.embedding.doctor.command import doctor
+from features.networks.imported.commands import networks
 from models.__main__ import main as models
 from service.access.keys import make_key_command
 from service.settings import OPTIONS
@@ -27,6 +28,8 @@ COMMANDS = [
     ("features.datasets.drawn", draw),
     ("features audit", audit),
     ("features doctor", doctor),
+    ("features networks", networks),
+    ("features networks", networks.commands["check"]),
     ("features verify", file_commands.verify),
     ("features verify", file_commands.inspect),
     ("features verify", file_commands.export),

@@ -24,7 +24,10 @@ def images(folder_of_images: Callable[..., Path]) -> Path:
         (["{images}", "--labels", "none.csv"], "error: none.csv can't be read"),
         (["{images}", "--out", "{images}"], "is a folder"),
         (["{images}", "--out", "{images}/none/f.h5"], "there is no folder"),
-        (["{images}", "--network", "resnet"], "'resnet' is not one of"),
+        (["{images}", "--network", "resnet"], "got network 'resnet', expected a name"),
+        (["{images}", "--network", "timm:vit"], "can't be fetched by this program: export vit"),
+        (["{images}", "--network", "no.onnx"], "there is no network no.onnx"),
+        (["{images}", "--network", "no.such:thing"], "there is no function no.such:thing"),
     ],
 )
 def test_bad_input_gets_one_sentence(

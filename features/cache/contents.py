@@ -124,6 +124,8 @@ class Features:
         The folder that the paths are relative to, as it was at extraction.
     weights_path : str
         Where the weights file lay at extraction; empty if there is none.
+    trained_on : str
+        Which images the network was trained on; empty if that is not known.
     created : str
         ISO 8601 time in UTC.
     software : dict
@@ -141,6 +143,7 @@ class Features:
     synthetic: bool = False
     images: str = ""
     weights_path: str = ""
+    trained_on: str = ""
     created: str = ""
     software: dict[str, str] = field(default_factory=dict)
     plan: dict[str, Any] = field(default_factory=dict)
@@ -218,6 +221,7 @@ def read_without_embeddings(file: h5py.File) -> Features:
         synthetic=bool(file.attrs["synthetic"]),
         images=str(file.attrs["images"]),
         weights_path=str(file.attrs["weights_path"]),
+        trained_on=str(file.attrs.get("trained_on", "")),
         created=str(file.attrs["created"]),
         software=json.loads(file.attrs["software"]),
         plan=json.loads(file.attrs.get("plan", "{}")),
@@ -287,7 +291,7 @@ def _write_attributes(file: h5py.File, features: Features) -> None:
             "reader": features.reader,
         }
     )
-    for name in ("images", "weights_path"):
+    for name in ("images", "weights_path", "trained_on"):
         file.attrs.create(name, as_bytes(getattr(features, name)), dtype=_TEXT)
 
 

@@ -164,6 +164,9 @@ def merge_features(files: Sequence[str | Path], out: str | Path) -> Merged:
             synthetic=any(other.synthetic for _, other, _ in described),
             images=folder,
             weights_path=next((o.weights_path for _, o, _ in described if o.weights_path), ""),
+            trained_on=", ".join(
+                dict.fromkeys(o.trained_on for _, o, _ in described if o.trained_on)
+            ),
         )
         with explained(target, kept=False):
             write_features(

@@ -236,7 +236,8 @@ def _require_sound(path: Path) -> None:
         intact = is_intact(path)
     except ValueError as error:
         raise CacheError(
-            f"{path} can't be opened as an HDF5 file ({error}): create it again"
+            f"{path} is no feature file, or can't be opened as an HDF5 file ({error}): give the "
+            "file that extract_features.py made, or create it again"
         ) from error
     except OSError as error:
         raise CacheError(f"{path} can't be read ({error.strerror}): fix that") from error

@@ -53,6 +53,7 @@ def summarise(path: str | Path) -> dict[str, Any]:
         "fingerprint": features.fingerprint,
         "extractor": features.spec.as_dict(),
         "weights_path": features.weights_path,
+        "trained_on": features.trained_on,
         "images_folder": features.images,
         "created": features.created,
         "software": features.software,
@@ -92,7 +93,11 @@ def _lines(summary: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield "MARKED", f"{mark.upper()}: {MARKS[mark]}"
     yield "network", f"{spec['network']}, {spec['input_size']} pixels, {spec['precision']}"
     yield "layers", f"{', '.join(spec['layers'])} ({spec['pooling']}; {', '.join(spec['views'])})"
+    if spec.get("preparation"):
+        yield "prepared", "; ".join(spec["preparation"])
     yield "weights", f"{spec['weights']} {spec['weights_sha256'][:12]} {summary['weights_path']}"
+    if summary["trained_on"]:
+        yield "trained on", summary["trained_on"]
     yield "fingerprint", summary["fingerprint"]
     yield "embeddings", f"{stored['rows']:,} of length {stored['dim']:,}, {stored['dtype']}"
     yield "images", f"{summary['images']:,} from {summary['images_folder'] or 'several folders'}"

@@ -1,7 +1,7 @@
 """A feature file in the making: finished blocks beside it, joined at the end.
 
 A block is a whole small file, written aside, flushed to disk and renamed, so that a crash at any
-moment loses at most the block in flight. A lock keeps a second writer out.
+moment loses at most the blocks in flight. A lock keeps a second writer out.
 """
 
 from __future__ import annotations
@@ -327,8 +327,11 @@ def gathered(places: Sequence[tuple[Path, int]], dim: int) -> Iterator[Embedding
 
 def _same(old: Features, new: Features) -> bool:
     return (
-        (old.failures, old.synthetic, old.images, old.weights_path, old.plan, old.reader)
-        == (new.failures, new.synthetic, new.images, new.weights_path, new.plan, new.reader)
+        all(
+            getattr(old, name) == getattr(new, name)
+            for name in ("failures", "synthetic", "images", "weights_path", "trained_on")
+        )
+        and (old.plan, old.reader) == (new.plan, new.reader)
     ) and all(
         np.array_equal(getattr(old.items, name), getattr(new.items, name))
         for name in Items.__dataclass_fields__

@@ -63,6 +63,8 @@ def split_word(name: str) -> str:
 
 def split_in_path(text: str) -> str:
     """Give the one split that the folders of an id name; empty if they name none or several."""
+    if "/" not in text and "\\" not in text:
+        return ""
     found = {split_word(folder) for folder in _name(text, foreign=True).folders} - {""}
     return found.pop() if len(found) == 1 else ""
 

@@ -140,7 +140,7 @@ def _one_table(
             named = f"the name of {name}" if split else where
             if inside.get(row.id) and not known.splits[at]:
                 known.splits[at], known.split_from[at] = inside[row.id], f"{where}, its path"
-            said = replace(row, split=row.split or split)
+            said = row if row.split or not split else replace(row, split=split)
             _take(known, at, said, where, named, columns, rank, contradicting, trust)
     ambiguous = [(text, tuple(paths)) for text, paths in joined.ambiguous]
     if ambiguous:

@@ -226,7 +226,9 @@ class LabelTable:
         flags = [
             column
             for column in class_columns(free)
-            if all_flags([record[column] for record in table.records])
+            # A column without a name beside named ones numbers the rows.
+            if not (table.header and column.startswith("column "))
+            and all_flags([record[column] for record in table.records])
         ]
         named = [
             column for column in named_like(free, LABEL_COLUMNS) if _tells(table.records, column)

@@ -220,9 +220,17 @@ def folder_words(text: str) -> tuple[str, ...]:
 
 def is_missing(text: str) -> bool:
     """Say whether a value means that nothing is known, such as ``NA``, ``unknown`` or ``-1``."""
-    spelt = plain(text).translate(_DASHES)
+    spelt = plain(text)
+    if not spelt.isascii():
+        spelt = spelt.translate(_DASHES)
+    if spelt in _MISSING:
+        return True
+    if spelt[0].isalnum() and spelt[-1].isalnum():
+        return False
     bare = spelt.strip("<>()[]{}'\"").rstrip(".").strip()
-    return bool({spelt, bare} & _MISSING) or _MISSING_NUMBER.fullmatch(spelt) is not None
+    return (
+        not bare.strip("-?._/*") or bare in _MISSING or _MISSING_NUMBER.fullmatch(spelt) is not None
+    )
 
 
 def flag(text: str) -> bool | None:

@@ -23,7 +23,8 @@ from features.networks.engines import (
     load_engine,
     plan_engine,
 )
-from features.networks.registry import DEFAULT_NETWORK, NETWORKS, Network, Recipe
+from features.networks.imported.lookup import bundled_network, known_name
+from features.networks.registry import DEFAULT_NETWORK, NETWORKS, Network, OwnModel, Recipe
 from features.networks.weights import Source, resolve_weights
 
 __all__ = [
@@ -62,13 +63,20 @@ class Extractor:
         Builds the engine for a size; called once for each size, when it is first needed.
     weights_path : Path, optional
         The weights file; None if untrained, or if only the converted network is at hand.
+    trained_on : str, optional
+        Which images the network was trained on, as far as is known.
     """
 
     def __init__(
-        self, spec: ExtractorSpec, load: Callable[[int], Engine], weights_path: Path | None = None
+        self,
+        spec: ExtractorSpec,
+        load: Callable[[int], Engine],
+        weights_path: Path | None = None,
+        trained_on: str = "",
     ) -> None:
         self.spec = spec
         self.weights_path = weights_path
+        self.trained_on = trained_on
         self._load = load
         self._engines: dict[int, Engine] = {}
         self._loading = threading.Lock()
@@ -174,7 +182,7 @@ class Extractor:
 
 
 def load_extractor(
-    network: str = DEFAULT_NETWORK,
+    network: str | Network = DEFAULT_NETWORK,
     weights: str | Path = "imagenet",
     *,
     recipe: str | Recipe = "fast",
@@ -187,8 +195,9 @@ def load_extractor(
 
     Parameters
     ----------
-    network : str
-        One of `features.networks.registry.NETWORKS`.
+    network : str or Network
+        One of `features.networks.registry.NETWORKS`, or what `features.networks.imported.lookup`
+        found, with the weights that it found.
     weights : {"imagenet", "untrained"} or path
         ``"imagenet"`` is Keras' own file, fetched once; ``"untrained"`` are random weights, the
         same everywhere, for trials only.
@@ -224,7 +233,7 @@ def load_extractor(
     size = recipe.input_size or chosen.input_size
     source = Source(chosen, found, recipe.layers, recipe.pooling, size)
     spec = ExtractorSpec(
-        network=network,
+        network=chosen.name,
         weights=found.kind,
         weights_sha256=found.sha256,
         input_size=size,
@@ -234,11 +243,13 @@ def load_extractor(
         views=recipe.views,
         colour=recipe.colour,
         precision=_name_precision(plan, source),
+        preparation=chosen.preparation,
     )
     return Extractor(
         spec,
-        lambda size: load_engine(plan, source, size, serving=_views_at(spec, size, serving)),
+        lambda size: _load(plan, source, size, serving=_views_at(spec, size, serving)),
         found.path,
+        found.trained_on,
     )
 
 
@@ -267,6 +278,12 @@ def rebuild_extractor(
     ExtractorError
         If this program can't build such an extractor.
     """
+    if spec.preparation:
+        # Code that a bundle or a file names is not run.
+        raise ExtractorError(
+            f"{spec.network} is no network of this program, and is only served as it was converted "
+            "for CPUs: make the bundle where OpenVINO is installed, and give no weights"
+        )
     return load_extractor(
         spec.network,
         "untrained" if spec.untrained else weights,
@@ -324,14 +341,27 @@ def converted_files(spec: ExtractorSpec, weights: Path) -> tuple[Path, Path] | N
     if precision == "tf32":
         # CPUs, which networks are converted for, don't have it.
         return None
-    if not has_openvino():
+    if not has_openvino() and not spec.preparation:
         return None
-    from features.networks.converted import PARAMETERS, converted_network
+    from features.networks.converted import PARAMETERS, converted_network, find_converted
 
-    network = _network(spec.network)
+    network = (
+        bundled_network(spec.network, spec.preparation, spec.input_size, spec.layers, weights)
+        if spec.preparation
+        else _network(spec.network)
+    )
     found = resolve_weights(network, weights)
     source = Source(network, found, spec.layers, spec.pooling, spec.input_size)
-    converted = converted_network(source, precision)
+    if isinstance(network.origin, OwnModel):
+        # Code that a feature file names is not run: extraction has left what is needed.
+        converted = find_converted(source, precision)
+        if converted is None:
+            raise ExtractorError(
+                f"the network of {spec} is not in the cache folder as it was converted for CPUs: "
+                "extract again where OpenVINO is installed, with LESION_CACHE as it is now"
+            )
+    else:
+        converted = converted_network(source, precision)
     return converted.path, converted.path.with_name(PARAMETERS)
 
 
@@ -339,10 +369,23 @@ def _views_at(spec: ExtractorSpec, size: int, serving: bool) -> int:
     return sum(view.size == size for view in spec.looks) if serving else 0
 
 
-def _network(name: str) -> Network:
-    if name not in NETWORKS:
+def _network(name: str | Network) -> Network:
+    if isinstance(name, Network):
+        return name
+    if (known := known_name(name)) is None:
         raise ExtractorError(f"got network {name!r}, expected one of {', '.join(NETWORKS)}")
-    return NETWORKS[name]
+    return NETWORKS[known]
+
+
+def _load(plan: Plan, source: Source, size: int, *, serving: int) -> Engine:
+    engine = load_engine(plan, source, size, serving=serving)
+    own = isinstance(source.network.origin, OwnModel)
+    if own and plan.engine == "keras" and has_openvino():
+        from features.networks.converted import converted_network
+
+        # For bundles, which must not run the function.
+        converted_network(source, plan.precision)
+    return engine
 
 
 def _name_precision(plan: Plan, source: Source) -> str:

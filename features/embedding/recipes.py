@@ -79,4 +79,15 @@ def choose_recipe(
             f"got an input of {least} pixels, "
             f"{network.name} needs at least {network.smallest_input}"
         )
+    sizes_asked = {view.size for view in parse_views(chosen.views, size)}
+    if network.largest_input is not None and max(sizes_asked) > network.largest_input:
+        raise ExtractorError(
+            f"got an input of {max(sizes_asked)} pixels, {network.name} takes {network.input_size}"
+        )
+    spread = [name for name in chosen.layers if not network.spread(name)]
+    if chosen.pooling == "mean+std" and spread:
+        raise ExtractorError(
+            f"got pooling mean+std, and {', '.join(spread)} of {network.name} is not spread over "
+            "the image: leave --pool out"
+        )
     return chosen

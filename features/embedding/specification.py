@@ -9,7 +9,7 @@ import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from importlib import metadata
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -51,6 +51,8 @@ class ExtractorSpec:
         ``"int8:"`` and the beginning of the quantised network's hash.
     pixels : int
         Version of the decoder, `features.images.decoding.PIXELS_VERSION`.
+    preparation : tuple of str
+        As of `features.networks.registry.Network`: nothing for networks that are known by name.
     """
 
     network: str
@@ -64,6 +66,7 @@ class ExtractorSpec:
     colour: str = AS_IS
     precision: str = "fp32"
     pixels: int = PIXELS_VERSION
+    preparation: tuple[str, ...] = ()
 
     @property
     def looks(self) -> tuple[View, ...]:
@@ -84,6 +87,15 @@ class ExtractorSpec:
     def head_dim(self) -> int:
         """Numbers that a head is given: the views of each frame averaged."""
         return self.dim * len(self.frames)
+
+    @property
+    def spread(self) -> tuple[str, ...]:
+        """The layers that are spread over the image, so that places of it can be left out."""
+        told = [line for line in self.preparation if line.startswith(_SPREAD)]
+        if not told:
+            return self.layers
+        there = json.loads(told[0].removeprefix(_SPREAD))
+        return tuple(layer for layer in self.layers if layer in there)
 
     def combine(self, rows: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
         """Turn what is kept of images, (n, width), into what heads are given, (n, head_dim)."""
@@ -106,7 +118,7 @@ class ExtractorSpec:
             key: list(value) if isinstance(value, tuple) else value
             for key, value in asdict(self).items()
             # What was made before there was a choice keeps its fingerprint.
-            if (key, value) != ("colour", AS_IS)
+            if value != _IMPLIED.get(key, ...)
         }
 
     @classmethod
@@ -116,15 +128,20 @@ class ExtractorSpec:
         Raises
         ------
         ValueError
-            If a field is missing or unknown.
+            If a field is missing or unknown, or can't be what it is.
         """
         names = {field.name for field in fields(cls)}
-        if set(values) | {"colour"} != names:
-            odd = ", ".join(sorted((set(values) | {"colour"}) ^ names))
+        if set(values) | set(_IMPLIED) != names:
+            odd = ", ".join(sorted((set(values) | set(_IMPLIED)) ^ names))
             raise ValueError(f"the extractor's description has missing or unknown fields: {odd}")
         given: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
         }
+        preparation = given.get("preparation", ())
+        if not isinstance(preparation, tuple) or not all(isinstance(x, str) for x in preparation):
+            raise ValueError(
+                "the extractor's description has a preparation that is no list of texts"
+            )
         return cls(**given)
 
     def require(self, other: ExtractorSpec, *, mine: str, others: str) -> None:
@@ -143,8 +160,7 @@ class ExtractorSpec:
         """
         if self == other:
             return
-        ours = {"colour": self.colour, **self.as_dict()}
-        theirs = {"colour": other.colour, **other.as_dict()}
+        ours, theirs = {**_IMPLIED, **self.as_dict()}, {**_IMPLIED, **other.as_dict()}
         told = "; ".join(
             f"{key.replace('_', ' ')} {_short(ours[key])} against {_short(theirs[key])}"
             for key in ours
@@ -159,6 +175,11 @@ class ExtractorSpec:
         return f"{self.network}/{self.weights} ({self.fingerprint[:8]})"
 
 
+_SPREAD: Final = "spread = "
+# What is not in a specification where it is so.
+_IMPLIED: Final[Mapping[str, Any]] = {"colour": AS_IS, "preparation": ()}
+
+
 def software_versions() -> dict[str, str]:
     """Name the versions that a result depends on."""
     names = ("numpy", "pillow", "h5py", "keras", "tensorflow", "scikit-learn", "xgboost")
@@ -170,5 +191,7 @@ def software_versions() -> dict[str, str]:
 
 
 def _short(value: object) -> str:
-    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    if not text:
+        return "none"
     return text[:12] + "…" if len(text) == 64 else text

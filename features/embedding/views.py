@@ -17,7 +17,9 @@ from features.images.decoding import Frame
 
 __all__ = ["TURNS", "View", "combine", "parse_views", "view_names"]
 
-_NAME: Final = re.compile(r"(?:(?P<region>lesion):)?(?P<turn>[a-z0-9-]+)(?:@(?P<size>[0-9]{1,5}))?")
+_NAME: Final = re.compile(
+    r"(?:(?P<region>lesion|centre[01](?:\.[0-9]{1,4})?):)?(?P<turn>[a-z0-9-]+)(?:@(?P<size>[0-9]{1,5}))?"
+)
 _AXES: Final = (-3, -2)  # height and width of (…, height, width, channels)
 
 Turn = Callable[[npt.NDArray[np.generic]], npt.NDArray[np.generic]]
@@ -98,7 +100,8 @@ def parse_views(names: Sequence[str], input_size: int, colour: str = AS_IS) -> t
     Parameters
     ----------
     names : sequence of str
-        ``TURN``, ``TURN@SIZE``, or either with ``lesion:`` before it.
+        ``TURN``, ``TURN@SIZE``, or either with ``lesion:`` before it, or ``centre0.875:`` for the
+        middle square of that part of the shorter side.
     input_size : int
         The size of those that name none, in pixels.
     colour : {"as-is", "shades-of-grey"}
@@ -119,7 +122,7 @@ def parse_views(names: Sequence[str], input_size: int, colour: str = AS_IS) -> t
         if not found or found["turn"] not in TURNS:
             raise ExtractorError(
                 f"got view {name!r}, expected one of {', '.join(TURNS)}, which may have lesion: "
-                "before it and @PIXELS after it"
+                "or centre0.875: before it and @PIXELS after it"
             )
         size = int(found["size"] or input_size)
         views.append(View(found["turn"], size, found["region"] or "whole", colour))

@@ -22,8 +22,8 @@ __all__ = ["Embedding"]
 _BLOCK: Final = 64
 # While the last images of a batch are in the network, the first of the next are, too.
 _IN_FLIGHT: Final = 2
-# A disk that is slow for a moment stops nobody; one that always is must not fill the memory.
-_UNWRITTEN: Final = 8
+# A disk that is slow for a moment stops nobody; with one that always is, no more is lost by a kill.
+_UNWRITTEN: Final = 3
 
 
 @dataclass
@@ -97,13 +97,15 @@ class Embedding:
             place[len(batch.hashes)] = frame
         batch.hashes.append(sha256)
         batch.sizes.append(size)
+        while self._flying and self._flying[0][1].done():
+            self._land()
         if len(batch.hashes) == engine.batch:
             self._send()
 
     def _send(self) -> None:
         if self._batch is None:
             return
-        while self._flying and (len(self._flying) >= _IN_FLIGHT or self._flying[0][1].done()):
+        if len(self._flying) == _IN_FLIGHT:
             self._land()
         batch, self._batch = self._batch, None
         self._flying.append((batch, self._network.submit(self._embed, batch)))

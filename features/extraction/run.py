@@ -266,6 +266,7 @@ def _describe(
         synthetic=dataset.synthetic,
         images=str(dataset.root.resolve()),
         weights_path=str(extractor.weights_path or ""),
+        trained_on=extractor.trained_on,
         plan=summarise(dataset),
         # Of an image that is gone it can't be told whether it was read right.
         reader=1 if any(map(writer.read_by_an_earlier_version, kept)) else READER_VERSION,

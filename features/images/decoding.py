@@ -93,8 +93,9 @@ class Frame:
     ----------
     size : int
         Side of the square in pixels.
-    region : {"whole", "lesion"}
-        The whole image, or what `features.images.lesion.locate` finds.
+    region : {"whole", "lesion", "centre…"}
+        The whole image, what `features.images.lesion.locate` finds, or with ``"centre0.875"`` the
+        middle square of that part of the shorter side.
     colour : {"as-is", "shades-of-grey"}
         Whether the colour of the light, estimated on the whole image, is taken out.
     """
@@ -320,7 +321,9 @@ class _Picture:
         lesion = WHOLE
         if any(frame.region == "lesion" for frame in frames):
             lesion = locate(np.asarray(self._turned(self._small)))
-        boxes = tuple(lesion if frame.region == "lesion" else WHOLE for frame in frames)
+        boxes = tuple(
+            lesion if frame.region == "lesion" else self._middle(frame.region) for frame in frames
+        )
         cut = [self._cut(frame.size, box) for frame, box in zip(frames, boxes, strict=True)]
         if any(frame.colour != AS_IS for frame in frames):
             colour = light(self._small)
@@ -329,6 +332,15 @@ class _Picture:
                 for frame, square in zip(frames, cut, strict=True)
             ]
         return tuple(np.asarray(square) for square in cut), boxes
+
+    def _middle(self, region: str) -> Box:
+        """Find the middle square of the part of the shorter side that a region names."""
+        if region == "whole":
+            return WHOLE
+        width, height = self._upright.size
+        side = float(region.removeprefix("centre")) * min(width, height)
+        across, down = side / width / 2, side / height / 2
+        return Box(0.5 - across, 0.5 - down, 0.5 + across, 0.5 + down)
 
     def _cut(self, size: int, box: Box) -> Image.Image:
         if box == WHOLE:

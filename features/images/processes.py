@@ -27,6 +27,8 @@ _TOGETHER: Final = 4
 _AHEAD: Final = 64
 # A worker takes about as long to start as a core to decode so many images.
 _WORTH_A_WORKER: Final = 32
+# So few are read by threads before the first worker would have started.
+_FEW: Final = 16
 _TRIES: Final = 2
 _GLANCE: Final = 0.5
 _CRASHED: Final = "decoding it ended the process that did: save it anew by another program"
@@ -45,7 +47,8 @@ class Readers:
     frames : sequence of Frame
         What an image is decoded to.
     images : int
-        About how many there are: for a few, fewer processes are started.
+        About how many there are: for a few, fewer processes are started; up to 16 are read by
+        threads of this process, which a decoder that crashes takes down.
     known : iterable of str, optional
         Hashes of images that need not be decoded.
     processes : int, optional
@@ -70,6 +73,7 @@ class Readers:
         rows = min(_AHEAD, -(-images // _TOGETHER) * _TOGETHER) + 2 * self.processes * _TOGETHER
         self._shared = SharedBoard(frames, rows, known)
         self._free = list(range(rows))
+        self._few = processes is None and images <= _FEW
         self._executor: Executor | None = None
         self._done: queue.SimpleQueue[Future[list[Read]]] = queue.SimpleQueue()
         self._running: dict[Future[list[Read]], list[Asked]] = {}
@@ -180,7 +184,7 @@ class Readers:
         return Read(asked.number, code="unreadable", reason=_CRASHED)
 
     def _begin(self, processes: int) -> Executor:
-        if self._in_vain < _TRIES:
+        if not self._few and self._in_vain < _TRIES:
             # Where there are no semaphores, processes can't be had at all.
             with contextlib.suppress(OSError):
                 return _workers(processes)

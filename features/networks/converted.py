@@ -10,12 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from features.networks.imported.onnx_file import convert_onnx
 from features.networks.keras import build_network
-from features.networks.openvino import import_openvino
+from features.networks.libraries import import_openvino
+from features.networks.registry import OnnxFile
 from features.networks.weights import Source, file_sha256
 from features.user_cache import user_cache
 
-__all__ = ["Converted", "converted_network"]
+__all__ = ["Converted", "converted_network", "find_converted"]
 
 # Raise it when a conversion would come out differently from the same weights.
 _CONVERSION: Final = 2
@@ -58,7 +60,7 @@ def converted_network(source: Source, precision: str) -> Converted:
     WeightsError
         If the weights don't fit the network.
     ExtractorError
-        If int8 is asked for and what quantises is not installed.
+        If int8 is asked for and what quantises is not installed, or an ONNX file is refused.
     """
     folder = _folder(source, precision)
     found = _read(folder)
@@ -79,6 +81,8 @@ def converted_network(source: Source, precision: str) -> Converted:
 
             exact = converted_network(source, "fp32")
             quantise(exact.path, staged / NETWORK, source.input_size)
+        elif isinstance(origin := source.network.origin, OnnxFile):
+            convert_onnx(source.network, origin, source.layers, source.pooling, staged / NETWORK)
         else:
             import_openvino()
             model = build_network(source, source.input_size)
@@ -95,6 +99,11 @@ def converted_network(source: Source, precision: str) -> Converted:
     return made
 
 
+def find_converted(source: Source, precision: str) -> Converted | None:
+    """Find a network that was converted before, as `converted_network` does, and make none."""
+    return _read(_folder(source, precision))
+
+
 def _folder(source: Source, precision: str) -> Path:
     what: dict[str, Any] = {
         "conversion": _CONVERSION,
@@ -105,8 +114,10 @@ def _folder(source: Source, precision: str) -> Path:
         "size": source.input_size,
         "int8": precision == "int8",
     }
+    if source.network.preparation:
+        what["preparation"] = source.network.preparation
     key = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
-    return user_cache("networks") / f"{source.network.name}-{key}"
+    return user_cache("networks") / f"{source.network.name.replace(':', '-')}-{key}"
 
 
 def _read(folder: Path) -> Converted | None:

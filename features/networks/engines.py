@@ -24,7 +24,6 @@ __all__ = [
     "PRECISIONS",
     "Engine",
     "Plan",
-    "bf16_pays",
     "has_openvino",
     "load_converted",
     "load_engine",
@@ -84,8 +83,10 @@ def plan_engine(engine: str = "auto", precision: str = "auto") -> Plan:
     engine : {"auto", "keras", "openvino"}
         ``"auto"`` is Keras where there is a GPU and OpenVINO elsewhere.
     precision : {"auto", "fp32", "tf32", "bf16", "int8"}
-        ``"auto"`` is bf16 on the CPUs that `bf16_pays` on, and fp32 elsewhere. ``"tf32"``,
-        float32 whose factors are rounded to 11 bits, is what some GPUs have.
+        ``"auto"`` is bf16 on CPUs with matrix units for it (AMX) and fp32 elsewhere: without such
+        units bf16 is slower than fp32 on some, and on others twice as fast but further off than it
+        promises, see docs/benchmarks.md. ``"tf32"``, float32 whose factors are rounded to 11 bits,
+        is what some GPUs have.
 
     Returns
     -------
@@ -118,7 +119,7 @@ def plan_engine(engine: str = "auto", precision: str = "auto") -> Plan:
     if precision == "int8" and engine == "keras":
         raise ExtractorError("int8 needs the engine openvino: leave --engine out")
     if precision == "auto":
-        precision = "bf16" if engine == "openvino" and bf16_pays() else "fp32"
+        precision = "bf16" if engine == "openvino" and has_matrix_units() else "fp32"
     return Plan("openvino" if engine == "openvino" else "keras", precision)
 
 
@@ -143,7 +144,7 @@ def load_engine(plan: Plan, source: Source, input_size: int, *, serving: int = 0
     if plan.engine == "keras":
         from features.networks.devices.keras_engine import KerasEngine
 
-        return KerasEngine(source, input_size, plan.precision, serving=serving > 0)
+        return KerasEngine(source, input_size, plan.precision, serving=bool(serving))
     from features.networks.converted import converted_network
 
     found = converted_network(source, plan.precision)
@@ -181,38 +182,11 @@ def has_openvino() -> bool:
 
 def has_matrix_units() -> bool:
     """Whether the CPU multiplies bf16 matrices in units of their own (Intel AMX)."""
-    return "amx_bf16" in _flags(_cpuinfo())
-
-
-def bf16_pays(cpuinfo: str | None = None) -> bool:
-    """Whether this CPU is one of those on which bf16 was measured to be faster than fp32.
-
-    Those with matrix units, and AMD's that have AVX512_BF16 (from Zen 4 on): twice as fast. On
-    Intel's without matrix units the same instructions were 1.8 times slower, see
-    docs/benchmarks.md. It is no measurement of its own: what noise decides would refuse tomorrow
-    what it made today.
-
-    Parameters
-    ----------
-    cpuinfo : str, optional
-        Text of ``/proc/cpuinfo``; that of this machine by default.
-    """
-    text = _cpuinfo() if cpuinfo is None else cpuinfo
-    flags = _flags(text)
-    amd = re.search(r"^vendor_id\s*:\s*AuthenticAMD", text, re.MULTILINE) is not None
-    return "amx_bf16" in flags or (amd and "avx512_bf16" in flags)
-
-
-def _flags(cpuinfo: str) -> set[str]:
-    found = re.search(r"^flags\s*:(.*)", cpuinfo, re.MULTILINE)
-    return set(found[1].split()) if found else set()
-
-
-def _cpuinfo() -> str:
     try:
-        return Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
+        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")
     except OSError:
-        return ""
+        return False
+    return re.search(r"^flags\b.*\bamx_bf16\b", flags, re.MULTILINE) is not None
 
 
 def _has_gpu() -> bool:

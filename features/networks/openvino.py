@@ -16,9 +16,9 @@ import numpy.typing as npt
 
 from features.errors import ExtractorError
 from features.networks.devices.in_flight import Slots
-from features.networks.devices.libraries import import_openvino
+from features.networks.libraries import import_openvino
 
-__all__ = ["OpenVinoEngine", "OpenVinoNetwork", "import_openvino", "look"]
+__all__ = ["OpenVinoEngine", "OpenVinoNetwork", "look"]
 
 _BATCH: Final = 64
 # Images at hand for each core: when one is done the next begins without waiting for Python.

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
 from features.errors import WeightsError
-from features.networks.registry import Network
+from features.networks.registry import KerasApplication, Network, OnnxFile, OwnModel
 
-__all__ = ["Source", "Weights", "file_sha256", "resolve_weights"]
+__all__ = ["Source", "Weights", "file_sha256", "may_have_seen", "resolve_weights"]
 
+# Collections of pictures of skin that are in the ISIC archive, or may be in part.
+_SKIN: Final = re.compile(
+    r"isic|ham ?10|bcn|siim|derm|skin|melanom|\bmoles?\b|\bmsk|\bph2|fitzpatrick|sd-?(?:198|260)"
+    r"|pad-ufes",
+    re.IGNORECASE,
+)
 _PATIENCE_SECONDS: Final = 5
 
 
@@ -28,11 +35,14 @@ class Weights:
         Of the file, or of the untrained values.
     path : Path or None
         None if untrained.
+    trained_on : str
+        Which images; empty if that is not known.
     """
 
     kind: Literal["pretrained", "untrained"]
     sha256: str
     path: Path | None
+    trained_on: str = ""
 
 
 @dataclass(frozen=True)
@@ -83,15 +93,49 @@ def resolve_weights(network: Network, source: str | Path) -> Weights:
     WeightsError
         If the file is missing or can't be fetched.
     """
+    origin = network.origin
+    if isinstance(origin, OnnxFile):
+        return _weights_in(origin, source, network.trained_on)
+    if isinstance(origin, OwnModel):
+        return _kept_weights(network, source)
     if source == "untrained":
-        return Weights("untrained", network.origin.untrained_sha256, None)
-    path = _fetch_imagenet(network) if source == "imagenet" else Path(source)
+        return Weights("untrained", origin.untrained_sha256, None)
+    path = _fetch_imagenet(network.name, origin) if source == "imagenet" else Path(source)
     if not path.is_file():
         raise WeightsError(
             f"there is no weights file {path}: "
             "give `imagenet`, `untrained` or the path of a Keras weights file"
         )
-    return Weights("pretrained", file_sha256(path), path.resolve())
+    told = network.trained_on if source == "imagenet" else ""
+    return Weights("pretrained", file_sha256(path), path.resolve(), told)
+
+
+def may_have_seen(trained_on: str) -> str | None:
+    """Warn if a network was trained on images of skin that may be among a user's.
+
+    Parameters
+    ----------
+    trained_on : str
+        What is said of its training.
+
+    Returns
+    -------
+    str or None
+        A sentence.
+
+    Examples
+    --------
+    >>> may_have_seen("ImageNet-1k") is None
+    True
+    >>> may_have_seen("HAM10000").split(":")[0]
+    'The network was trained on HAM10000, which is or may be from the ISIC archive'
+    """
+    if not _SKIN.search(trained_on):
+        return None
+    return (
+        f"The network was trained on {trained_on}, which is or may be from the ISIC archive: on "
+        "images of that archive the figures are better than on new ones, and say nothing of these."
+    )
 
 
 def file_sha256(path: Path) -> str:
@@ -108,8 +152,28 @@ def keras_folder() -> Path:
     return Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "models"
 
 
-def _fetch_imagenet(network: Network) -> Path:
-    folder, origin = keras_folder(), network.origin
+def _weights_in(origin: OnnxFile, source: str | Path, trained_on: str) -> Weights:
+    if source != "imagenet" and Path(source) != origin.path:
+        raise WeightsError(
+            f"got weights {source} for {origin.path}, which holds its own: leave --weights out"
+        )
+    if not origin.path.is_file():
+        raise WeightsError(f"there is no network {origin.path}: give the path of an ONNX file")
+    return Weights("pretrained", file_sha256(origin.path), origin.path.resolve(), trained_on)
+
+
+def _kept_weights(network: Network, source: str | Path) -> Weights:
+    path = Path(source)
+    if source in {"imagenet", "untrained"} or not path.is_file():
+        raise WeightsError(
+            f"got weights {source} for {network.name}, whose model brings its own: "
+            "leave --weights out"
+        )
+    return Weights("pretrained", file_sha256(path), path.resolve(), network.trained_on)
+
+
+def _fetch_imagenet(name: str, origin: KerasApplication) -> Path:
+    folder = keras_folder()
     if (folder / origin.file).is_file():
         return folder / origin.file
     import pooch
@@ -118,11 +182,18 @@ def _fetch_imagenet(network: Network) -> Path:
     fetch = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=_PATIENCE_SECONDS)
     try:
         return Path(
-            pooch.retrieve(origin.url, f"md5:{origin.md5}", origin.file, folder, downloader=fetch)
+            pooch.retrieve(
+                origin.url,
+                # Keras knows no hash of the files of MobileNet; what came is in the fingerprint.
+                f"md5:{origin.md5}" if origin.md5 else None,
+                origin.file,
+                folder,
+                downloader=fetch,
+            )
         )
     except (requests.RequestException, OSError, ValueError) as error:
         raise WeightsError(
-            f"the ImageNet weights of {network.name} can't be fetched from {origin.url} "
+            f"the ImageNet weights of {name} can't be fetched from {origin.url} "
             f"({type(error).__name__}): put that file into {folder}, or give a weights file with "
             "--weights PATH, or ask for random ones with --weights untrained"
         ) from error

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -140,7 +140,7 @@ def save_bundle(
     Returns
     -------
     Bundle
-        As it was loaded from its place.
+        As it was loaded, and then renamed into its place.
 
     Raises
     ------
@@ -164,7 +164,8 @@ def save_bundle(
             with threadpool_limits(1), ThreadPoolExecutor(1) as beside:
                 gallery = beside.submit(_write_gallery, staged, comparison, features, options)
                 _write(staged, comparison, features, network, render, gallery)
-            _require_same_scores(staged, comparison, features)
+            bundle = load_bundle(staged)
+            _require_same_scores(bundle, comparison, features)
             require_free(folder, overwrite=options.overwrite)
             swap(staged, target, Path(aside) / "replaced")
     except OSError as error:
@@ -172,7 +173,9 @@ def save_bundle(
             f"the bundle {folder} can't be written ({error.strerror or error}): "
             "make room or give another folder with --out"
         ) from error
-    return load_bundle(folder)
+    # What was verified was renamed, and not written again.
+    network_path = bundle.network_path and Path(folder, bundle.network_path.name)
+    return replace(bundle, folder=Path(folder), network_path=network_path)
 
 
 def _write_gallery(
@@ -255,9 +258,9 @@ def _json(values: Any) -> str:
     return json_text(values, indent=1) + "\n"
 
 
-def _require_same_scores(folder: Path, comparison: Comparison, features: Features) -> None:
+def _require_same_scores(bundle: Bundle, comparison: Comparison, features: Features) -> None:
     probes = features.spec.combine(features.embeddings[:_PROBES])
-    pairs = zip(comparison.served.heads, load_bundle(folder).classes.heads, strict=True)
+    pairs = zip(comparison.served.heads, bundle.classes.heads, strict=True)
     if not all(
         np.allclose(before.score(probes), again.score(probes), rtol=1e-5, atol=1e-6)
         for before, again in pairs

@@ -98,7 +98,8 @@ class Fold:
     def __init__(self, X: Any, train: Numbers, test: Numbers) -> None:
         self.X, self.train, self.test = X, train, test
         self._kept: dict[Hashable, Any] = {}
-        self._keeping = threading.RLock()
+        self._keeping = threading.Lock()
+        self._making: dict[Hashable, threading.RLock] = {}
 
     def moments(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Give mean and deviation of every column over the part to fit on, each of shape (d,).
@@ -182,6 +183,9 @@ class Fold:
             return make()
         # Not functools' way: before Python 3.12 it lets one fold work at a time.
         with self._keeping:
+            making = self._making.setdefault(name, threading.RLock())
+        # What one head makes is nothing for another to wait for, unless it is the same.
+        with making:
             if name not in self._kept:
                 self._kept[name] = make()
             found: Kept = self._kept[name]

@@ -54,7 +54,7 @@ class Classifier:
         _require_same(bundle, extractor)
         self.bundle = replace(bundle, classes=to_serve(bundle.classes))
         self._extractor = extractor
-        self.warnings = wording.marked(bundle.marks)
+        self.warnings = (*wording.marked(bundle.marks), *wording.not_shown(bundle.spec.spread))
 
     @classmethod
     def load(
@@ -214,7 +214,7 @@ class Classifier:
         whole = [
             pixels
             for pixels, frame in zip(decoded.frames, self.bundle.spec.frames, strict=True)
-            if frame.region == "whole"
+            if frame.region != "lesion"
         ]
         quality = check_quality(whole[0], decoded.width, decoded.height) if whole else Quality()
         quality = replace(quality, decoding=decoded.notes)
@@ -310,34 +310,28 @@ class Classifier:
         known, unused = read_patient(given, fused.fusion.kinds if fused else {})
         return known, tuple(map(wording.not_used, unused))
 
-    def explain(self, source: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> Evidence:
+    def explain(
+        self, source: bytes | Path, *, max_pixels: int = MAX_PIXELS, at_once: int = 2
+    ) -> Evidence:
         """Say where in an image its score comes from; takes another pass of the network.
 
         Parameters
         ----------
-        source : bytes or Path
-        max_pixels : int, optional
-            Both as for `read`.
-
-        Returns
-        -------
-        Evidence
+        source, max_pixels
+            As for `read`.
+        at_once : int, optional
+            As for `models.inference.evidence.explain`.
 
         Raises
         ------
         UnreadableImage
         """
-        spec = self.bundle.spec
-        decoded = decode(source, *spec.frames, max_pixels=max_pixels)
+        bundle = self.bundle
+        decoded = decode(source, *bundle.spec.frames, max_pixels=max_pixels)
         looks = self._extractor.look(*(pixels[np.newaxis] for pixels in decoded.frames))
-        head = self.bundle.classes.heads[0].estimator
-        return explain(
-            spec,
-            looks,
-            self.bundle.score,
-            decoded.boxes,
-            changes=partial(changes_of, head),
-        )
+        changes = partial(changes_of, bundle.classes.heads[0].estimator)
+        score, boxes = bundle.score, decoded.boxes
+        return explain(bundle.spec, looks, score, boxes, changes=changes, at_once=at_once)
 
     def with_bundle(self, bundle: Bundle) -> Classifier:
         """Judge by another bundle that needs the same embeddings, without another network.

@@ -30,7 +30,6 @@ Score = Callable[[Floats], npt.NDArray[np.floating]]
 # weighs too little for heads that decide by steps, such as trees.
 _PART: Final = 8
 _FINEST: Final = 64
-_AT_ONCE: Final = 2
 
 
 @dataclass(frozen=True)
@@ -67,9 +66,10 @@ class Evidence:
         Of the whole image.
     effect : ndarray of float32, shape (height, width)
         All layers together, on a grid over the image as fine as the finest of theirs; positive
-        where the place makes the image more suspicious.
+        where the place makes the image more suspicious. A single 0 if no layer is spread over the
+        image.
     layers : tuple of LayerEvidence
-        Each at its own resolution.
+        Each that is spread over the image, at its own resolution.
     """
 
     score: float
@@ -84,6 +84,7 @@ def explain(
     boxes: Sequence[Box] = (),
     *,
     changes: Callable[[Floats], Changes] | None = None,
+    at_once: int = 2,
 ) -> Evidence:
     """Leave every place of an image out of its embedding, and see what that does to the score.
 
@@ -101,6 +102,8 @@ def explain(
     changes : callable, optional
         As `models.inference.scoring.changes_of` for the head that `score` asks: for heads that
         needn't look again at what stays.
+    at_once : int, optional
+        Layers that are worked on at the same time; 1 starts no threads.
 
     Returns
     -------
@@ -123,7 +126,8 @@ def explain(
         start = at * spec.dim
         for layer in spec.layers:
             maps = np.stack([look.maps[layer][0] for look in views])
-            tasks.append((layer, frame, box, maps, start))
+            if layer in spec.spread:
+                tasks.append((layer, frame, box, maps, start))
             start += maps.shape[-1] * sums
 
     def leave_out(layer: str, frame: Frame, box: Box, maps: Floats, start: int) -> LayerEvidence:
@@ -133,9 +137,12 @@ def explain(
         effect = (before - changed(start, rows)).reshape(height, width).astype(np.float32)
         return LayerEvidence(layer, frame, box, effect, patch)
 
-    # One pools while another is scored.
-    with ThreadPoolExecutor(_AT_ONCE) as workers:
-        found = list(workers.map(lambda task: leave_out(*task), tasks))
+    if at_once == 1:
+        found = [leave_out(*task) for task in tasks]
+    else:
+        # One pools while another is scored.
+        with ThreadPoolExecutor(at_once) as workers:
+            found = list(workers.map(lambda task: leave_out(*task), tasks))
     return Evidence(before, _together(found), tuple(found))
 
 
@@ -181,6 +188,8 @@ def _sums(values: npt.NDArray[np.float64], patch: int) -> npt.NDArray[np.float64
 
 def _together(found: Sequence[LayerEvidence]) -> Floats:
     """Add the layers up over the image, each spread evenly over the places that were left out."""
+    if not found:
+        return np.zeros((1, 1), np.float32)
     finest = max(max(each.effect.shape) / (each.box.right - each.box.left) for each in found)
     side = min(round(finest), _FINEST)
     middles = (np.arange(side) + 0.5) / side

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from features.networks.openvino import import_openvino
+from features.networks.libraries import import_openvino
 
 __all__ = ["inner_products"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final, cast
 
 from features.images.quality import Quality
@@ -39,6 +39,8 @@ _NOTES: Final = {
     "hair": "Dense hair seems to cover the picture: it may mislead.",
     "not_taken": "The {name} was not used: {taken}.",
     "not_known": "The {name} {value!r} counts as not known: in training there were {listed}.",
+    "no_map": "Where in the image the result comes from can't be shown: what is read off this "
+    "network is not spread over the image.",
     "trained_on": "This image is in the training set, as {label!r}.",
 }
 _THRESHOLD: Final = "The probability is {side} the threshold, which by itself says: {decision}."
@@ -72,6 +74,11 @@ def hints_of(quality: Quality) -> tuple[Note, ...]:
 def marked(marks: Iterable[str]) -> tuple[Note, ...]:
     """Say why no result of a bundle with these marks counts."""
     return tuple(Note(cast("NoteKind", mark), MARKS[mark]) for mark in marks)
+
+
+def not_shown(spread: Collection[str]) -> tuple[Note, ...]:
+    """Say that there is no map, where no layer is spread over the image."""
+    return () if spread else (Note("no_map", _NOTES["no_map"]),)
 
 
 def not_used(unused: Unused) -> Note:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from features.cache.contents import Features
+from features.networks.weights import may_have_seen
 from models.errors import TrainingError
 from models.evaluation.paired import PairedTest, compare_all, sentence
 from models.evaluation.values import Evaluation
@@ -86,6 +87,8 @@ def compare_heads(
     )
     train = selection.parts["train"]
     notes = list(selection.notes)
+    if (seen := may_have_seen(features.trained_on)) is not None:
+        notes.append(seen)
     known = {name: each.suited_to(train.X) for name, each in known.items()}
     notes += [each.note for each in known.values() if each.note]
     study, told = make_study(selection.parts, options, progress or (lambda _: None))

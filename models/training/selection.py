@@ -220,8 +220,8 @@ def _new_classes(kept: Mapping[str, Items], positive: str) -> list[str]:
         if not is_positive(items, positive).any():
             raise TrainingError(
                 f"no image of the {SPLIT_WORDS[part]} split is labelled {positive!r}, and training "
-                f"knows nothing of {told}: say what they are, such as --merge "
-                f"{positive!r}={next(iter(new))!r}, or leave them out with --exclude"
+                f"knows nothing of {told}: say what each is by --merge CLASS=NAME, or leave it out "
+                "with --exclude"
             )
         notes.append(
             f"Classes that training lacks count as not {positive} in the "

@@ -10,8 +10,9 @@ from models.inference.feedback import FeedbackRecord
 from service.access.rules import access, check_form
 from service.api.operations import FileField, TextField, operation
 from service.api.uploads import images_in
-from service.classifier.loaded import Case, LoadedClassifier
+from service.classifier.loaded import LoadedClassifier
 from service.classifier.reviews import Reviews, reviewed_labels
+from service.classifier.served import Case
 from service.problems import Problem
 from service.settings import Settings
 

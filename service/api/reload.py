@@ -11,7 +11,8 @@ from flask import Blueprint, Response, jsonify, request
 from features.errors import LesionError
 from service.access.rules import Access, access
 from service.api.operations import operation
-from service.classifier.loaded import LoadedClassifier, Served
+from service.classifier.loaded import LoadedClassifier
+from service.classifier.served import Served
 from service.problems import Problem
 
 __all__ = ["admin_blueprint", "reload"]

@@ -1,6 +1,7 @@
 """The one classifier of the process, and the cases that it judged.
 
-loaded: Case, LoadedClassifier, PRELOADED, Served
+loaded: LoadedClassifier, PRELOADED
 reviews: Reviews, reviewed_labels
+served: Case, Served
 Within the room: batching
 """

@@ -16,7 +16,8 @@ from itsdangerous import BadData, URLSafeTimedSerializer
 
 from models.inference.feedback import FeedbackRecord, FeedbackStore
 from service.access.rules import access
-from service.classifier.loaded import Case, LoadedClassifier, Served
+from service.classifier.loaded import LoadedClassifier
+from service.classifier.served import Case, Served
 from service.problems import Problem
 from service.settings import Settings
 

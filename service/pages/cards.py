@@ -11,7 +11,7 @@ import numpy as np
 from features.errors import UnreadableImage
 from features.images.thumbnails import Thumbnail
 from features.presenting import NOT_A_DIAGNOSIS
-from service.classifier.loaded import Case
+from service.classifier.served import Case
 from service.pages import wording
 from service.pages.pictures import embedded, overlay, preview
 

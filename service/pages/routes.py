@@ -25,8 +25,9 @@ from service.access.headers import REPORT_POLICY
 from service.access.rules import access, check_form
 from service.api.classify import status_of
 from service.api.uploads import BadUpload, images_in, patient_in
-from service.classifier.loaded import Case, LoadedClassifier, Served
+from service.classifier.loaded import LoadedClassifier
 from service.classifier.reviews import Reviews
+from service.classifier.served import Case, Served
 from service.errors import wants_fragment
 from service.pages import wording
 from service.pages.cards import Card, card_of, look_of
@@ -156,6 +157,7 @@ def _cards(
 ) -> list[Card]:
     # Another pass of the network for each: the page's script sends them one by one.
     look = len(images) == 1 and "evidence" in request.form.getlist(SHOW)
+    look = look and bool(served.bundle.spec.spread)
     later = look and wants_fragment()
     welcome = reviews.welcome
     cards = []

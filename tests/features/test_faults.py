@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import random
 import resource
@@ -134,8 +135,8 @@ def test_runs_killed_at_thirty_random_moments_resume_to_the_same_file(
             embedded = PoolingEngine.batch * log.stat().st_size if log.exists() else 0
             log.unlink(missing_ok=True)
             kept = COUNT if out.exists() else min(COUNT, BLOCK * len(blocks_of(out)))
-            # Lost are the block being written and the one being computed, at most.
-            assert embedded - (kept - kept_before) <= 2 * BLOCK
+            # Lost are three blocks that wait for the disk and two batches, at most.
+            assert embedded - (kept - kept_before) <= 5 * BLOCK
             kept_before = kept
         if out.exists():
             finished += 1
@@ -289,7 +290,7 @@ def test_a_reader_sees_a_whole_file_at_every_moment_of_a_run(
     assert seen[COUNT // 3] > 5
 
 
-def test_files_that_change_or_vanish_during_a_run_are_failures_and_embedded_next_time(
+def test_of_files_that_change_or_vanish_during_a_run_what_is_read_counts(
     images: Path, tmp_path: Path
 ) -> None:
     some = tmp_path / "images"
@@ -303,19 +304,21 @@ def test_files_that_change_or_vanish_during_a_run_are_failures_and_embedded_next
     last[1].write_bytes(image_bytes(5001))
     last[2].write_bytes(b"")
     code, told, _ = finish(process)
-    assert (code, told.split()) == (0, [str(COUNT - 3), "0", "3"])
+    assert (code, told.split()) == (0, [str(COUNT - 2), "0", "2"])
     features = read_features(out)
     reasons = {failure.path: failure.reason for failure in features.failures}
     names = [f"nevus/{path.name}" for path in last]
-    assert set(reasons) == set(names)
+    assert set(reasons) == {names[0], names[2]}
     assert "can't be read" in reasons[names[0]]
-    assert "changed during the run" in reasons[names[1]]
-    assert not set(names) & set(features.items.path.tolist())
+    assert "is empty" in reasons[names[2]]
+    # Bytes are hashed and decoded as they were read, once: the two never differ.
+    hashes = dict(zip(features.items.path.tolist(), features.items.sha256.tolist(), strict=True))
+    assert hashes[names[1]] == hashlib.sha256(image_bytes(5001)).hexdigest()
 
     last[0].write_bytes(gone)
     last[2].write_bytes(image_bytes(5002))
     code, told, _ = finish(start(some, out))
-    assert (code, told.split()) == (0, ["3", str(COUNT - 3), "0"])
+    assert (code, told.split()) == (0, ["2", str(COUNT - 2), "0"])
 
 
 def test_a_pipe_among_the_images_does_not_hang_the_run(tmp_path: Path) -> None:

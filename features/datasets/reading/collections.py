@@ -56,6 +56,7 @@ METADATA_COLUMNS: Final = {
 NO_CLASSES: Final = frozenset(
     {
         *("score weight", "validation weight", "weight", "fold", "index", "unnamed 0", "row"),
+        *("nr", "no", "number", "lfd nr", "row number"),
         *("melanocytic", "concomitant biopsy", "biopsed", "biopsied", "personal hx mm"),
         *("family hx mm", "smoke", "drink", "pesticide", "skin cancer history", "cancer history"),
         *("has piped water", "has sewage system", "itch", "grew", "hurt", "changed", "bleed"),

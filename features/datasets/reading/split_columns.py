@@ -23,6 +23,8 @@ from features.errors import DatasetError
 
 __all__ = ["SplitReading", "read_splits"]
 
+# A column of so many different values is of something else.
+_MOST_WORDS: Final = 50
 _AROUND: Final = frozenset({"is", "in", "for", "of", "use", "used", "set", "split", "data", "part"})
 
 
@@ -97,6 +99,8 @@ def read_splits(table: Table, columns: Sequence[str], asked: str | None = None) 
 
 def _understood(table: Table, column: str) -> set[str]:
     found = {record[column] for record in table.records}
+    if len(found) > _MOST_WORDS:
+        return set()
     return {split for value in found if not is_missing(value) and (split := split_of(value))}
 
 

@@ -11,7 +11,7 @@ from features.embedding.doctor import machine
 from features.embedding.doctor.findings import Finding
 from features.errors import ExtractorError
 from features.networks.engines import has_openvino, plan_engine
-from features.networks.registry import DEFAULT_NETWORK, NETWORKS, Network
+from features.networks.registry import DEFAULT_NETWORK, NETWORKS, KerasApplication
 from features.networks.weights import keras_folder
 from features.user_cache import user_cache
 
@@ -106,13 +106,16 @@ def _machine(out: Path) -> list[Finding]:
 def _weights() -> list[Finding]:
     found = []
     for network in NETWORKS.values():
-        path = keras_folder() / network.origin.file
+        origin = network.origin
+        if not isinstance(origin, KerasApplication):
+            continue
+        path = keras_folder() / origin.file
         if path.is_file():
             value = f"ImageNet's, {machine.readable_size(path.stat().st_size)}, at {path}"
             found.append(Finding("weights", network.name, value))
         elif network.name == DEFAULT_NETWORK:
             # It is not needed by who has a weights file of their own.
-            found.append(Finding("weights", network.name, "not here", "optional", _fetch(network)))
+            found.append(Finding("weights", network.name, "not here", "optional", _fetch(origin)))
     rest = [name for name in NETWORKS if name not in {each.name for each in found}]
     if rest:
         told = f"not here: {', '.join(rest)}"
@@ -122,10 +125,10 @@ def _weights() -> list[Finding]:
     return found
 
 
-def _fetch(network: Network) -> str:
+def _fetch(origin: KerasApplication) -> str:
     return (
         f"extract_features.py fetches them once; without a network connection, put the file that "
-        f"lies at {network.origin.url} into {keras_folder()}, or give --weights PATH"
+        f"lies at {origin.url} into {keras_folder()}, or give --weights PATH"
     )
 
 

@@ -5,6 +5,5 @@ exactness: require_arithmetic
 in_flight: Slots
 int8: quantise
 keras_engine: KerasEngine
-libraries: import_openvino
 Within the room: forward
 """

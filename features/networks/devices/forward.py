@@ -6,7 +6,6 @@ next batch is there.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -25,18 +24,14 @@ Finish = Callable[[], list[Floats]]
 
 
 def keep_compiled() -> None:
-    """Keep on disk what the backend compiles, so that the next start need not."""
-    backend = import_keras().backend.backend()
-    folder = user_cache("compiled") / backend
-    if backend == "jax":
-        import jax
+    """Keep on disk what JAX compiles, so that the next start need not; torch does so by itself."""
+    if import_keras().backend.backend() != "jax":
+        return
+    import jax
 
-        if jax.config.jax_compilation_cache_dir is None:
-            jax.config.update("jax_compilation_cache_dir", str(folder))
-            jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-    elif backend == "torch":
-        # Inductor reads it when it first compiles.
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
+    if jax.config.jax_compilation_cache_dir is None:
+        jax.config.update("jax_compilation_cache_dir", str(user_cache("compiled") / "jax"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
 def begin(model: Any, *, compiled: bool) -> Callable[[Pixels], Finish]:

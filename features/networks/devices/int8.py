@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from features.errors import ExtractorError
-from features.networks.devices.libraries import import_openvino
+from features.networks.libraries import import_openvino
 
 __all__ = ["quantise"]
 

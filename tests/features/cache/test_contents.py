@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from features.cache.contents import Failure, Features, Items, read_features, write_features
+from features.cache.safe_files import CACHE_VERSION
 from features.cache.seal import seal_file
 from features.embedding.specification import ExtractorSpec
 from features.errors import CacheError
@@ -84,7 +85,7 @@ def test_what_is_no_feature_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(CacheError, match=r"does not exist.*extract_features\.py"):
         read_features(path)
     path.write_text("text")
-    with pytest.raises(CacheError, match="can't be opened as an HDF5 file"):
+    with pytest.raises(CacheError, match="is no feature file, or can't be opened as an HDF5 file"):
         read_features(path)
     path.write_bytes(b"\x89HDF\r\n\x1a\n and no more")
     with pytest.raises(CacheError, match="can't be opened as an HDF5 file"):
@@ -150,3 +151,14 @@ def test_a_fingerprint_that_was_altered_is_told(tmp_path: Path) -> None:
         file.attrs["fingerprint"] = SPEC.fingerprint
     with pytest.raises(CacheError, match="fingerprint"):
         read_features(path)
+
+
+def test_what_the_network_was_trained_on_is_kept_and_need_not_be_known(tmp_path: Path) -> None:
+    features = replace(example(), trained_on="HAM10000, Derm1M")
+    path = tmp_path / "features.h5"
+    write_features(path, features)
+    assert read_features(path).trained_on == "HAM10000, Derm1M"
+    with h5py.File(path, "a") as file:
+        del file.attrs["trained_on"]
+    seal_file(path, CACHE_VERSION)
+    assert read_features(path).trained_on == ""

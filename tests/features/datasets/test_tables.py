@@ -299,6 +299,14 @@ def test_what_is_no_table_is_told(images: Path, text: str | bytes, told: str) ->
         read(images, text)
 
 
+def test_row_numbers_are_no_labels(folder_of_images: Make) -> None:
+    folder = folder_of_images("a.jpg", "b.jpg")
+    for text in (",image,shape\n0,a,round\n1,b,flat\n", "Nr,image,shape\n0,a,round\n1,b,flat\n"):
+        with pytest.raises(DatasetError, match="shape with --label-column"):
+            read(folder, text)
+    assert labels(folder, ",image,melanoma\n0,a,1\n1,b,0\n") == ["melanoma", "not melanoma"]
+
+
 def test_a_column_that_names_images_is_nothing_else(images: Path) -> None:
     for columns in ({"label_columns": ["image"]}, {"group_column": "image"}):
         with pytest.raises(DatasetError, match="the column image names the images"):

@@ -38,7 +38,7 @@ from features.datasets.vocabulary import (
             "[]",
         ),
         *("(null)", "<unknown>", "'NA'", "n.d.", "k. A.", "\\N", "#REF!", "not determined"),
-        *("keine Angabe", "non renseigné", "\u22121"),
+        *("---", "n/a.", "keine Angabe", "non renseigné", "\u22121"),
     ],
 )
 def test_missing(text: str) -> None:

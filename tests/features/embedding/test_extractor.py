@@ -13,7 +13,7 @@ from features.embedding.specification import ExtractorSpec
 from features.errors import CacheMismatch, ExtractorError, WeightsError
 from features.images.decoding import load_pixels
 from features.networks.keras import build_base
-from features.networks.registry import NETWORKS
+from features.networks.registry import NETWORKS, Recipe
 from features.networks.untrained import set_untrained_weights
 from tests.pictures import image_bytes
 
@@ -76,6 +76,32 @@ def test_views_of_a_size_go_through_together_and_come_out_in_order() -> None:
     np.testing.assert_array_equal(looks[2].maps["maps"], large)
 
 
+@pytest.mark.parametrize("serving", [False, True])
+def test_the_views_of_one_image_come_in_their_order(serving: bool) -> None:
+    recipe = Recipe(("block4_pool", "block5_pool"), "mean", ("identity", "flip-h@48", "flip-v"), 32)
+    extractor = load_extractor(
+        "vgg16", "untrained", recipe=recipe, precision="fp32", serving=serving
+    )
+    scales = [pictures(3, frame.size) for frame in extractor.spec.frames]
+    each = [load_extractor(
+        "vgg16", "untrained", precision="fp32",
+        recipe=replace(recipe, views=(view,), input_size=size),
+    ).embed(scale) for view, size, scale in (
+        ("identity", 32, scales[0]), ("flip-h", 48, scales[1]), ("flip-v", 32, scales[0]),
+    )]  # fmt: skip
+    expected = np.concatenate(each, axis=1)
+    np.testing.assert_allclose(extractor.embed(*scales), expected, rtol=1e-3, atol=1e-4)
+    alone = [scale[1:2] for scale in scales]
+    np.testing.assert_allclose(extractor.embed(*alone), expected[1:2], rtol=1e-3, atol=1e-4)
+    looks = extractor.look(*alone)
+    np.testing.assert_allclose(
+        np.concatenate([look.embeddings for look in looks], axis=1), expected[1:2], rtol=1e-3,
+        atol=1e-4,
+    )  # fmt: skip
+    assert [look.maps["block5_pool"].shape[1] for look in looks] == [1, 1, 1]
+    assert [look.maps["block4_pool"].shape[1] for look in looks] == [2, 3, 2]
+
+
 def test_pixels_of_another_shape_are_refused(untrained: Extractor) -> None:
     with pytest.raises(ValueError, match=r"shape \(1, 80, 80, 3\), expected uint8 and \(n, 75"):
         untrained.embed(np.zeros((1, 80, 80, 3), np.uint8))
@@ -87,6 +113,9 @@ def test_the_specification_survives_json(untrained: Extractor) -> None:
     assert spec.untrained
     with pytest.raises(ValueError, match="missing or unknown fields: hue"):
         ExtractorSpec.from_dict({**spec.as_dict(), "hue": 1})
+    for preparation in ("spread = []", [1], {"a": 1}):
+        with pytest.raises(ValueError, match="a preparation that is no list of texts"):
+            ExtractorSpec.from_dict({**spec.as_dict(), "preparation": preparation})
 
 
 @pytest.mark.parametrize(

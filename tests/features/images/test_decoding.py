@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image, ImageCms
+from PIL import ExifTags, Image, ImageCms
 
 from features.errors import UnreadableImage
-from features.images.decoding import MAX_PIXELS, decode, load_pixels
+from features.images.decoding import MAX_PIXELS, Frame, decode, load_pixels
 from tests.conftest import ROOT
 from tests.features.images.mutations import VARIANTS, originals
 from tests.pictures import image_bytes
@@ -393,3 +393,22 @@ def test_rotated_real_photographs_give_the_same_pixels(real_data: Path) -> None:
             other = load_pixels(folder / f"{kind}_{orientation}.jpg", 96)
             # The number drawn in the middle differs between the files.
             assert np.abs(other - upright).mean() < 4
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6, 8])
+def test_the_middle_of_the_shorter_side_is_cut_out_of_the_upright_image(orientation: int) -> None:
+    height, width = 60, 100
+    upright = np.zeros((height, width, 3), np.uint8)
+    # 0.8 of 60 pixels: 48 on each side of the middle.
+    upright[6:54, 26:74] = 255
+    turned = {1: 0, 3: 2, 6: 1, 8: 3}[orientation]
+    file, exif = io.BytesIO(), Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    Image.fromarray(np.ascontiguousarray(np.rot90(upright, turned))).save(file, "PNG", exif=exif)
+    decoded = decode(file.getvalue(), Frame(48, "centre0.8"), Frame(48), Frame(60, "centre1"))
+    assert (decoded.pixels == 255).all()
+    assert not (decoded.frames[1] == 255).all()
+    assert (decoded.frames[2][6:54, 6:54] == 255).all()
+    assert (decoded.frames[2][:5] == 0).all()
+    box = decoded.boxes[0]
+    assert (box.left, box.top, box.right, box.bottom) == pytest.approx((0.26, 0.1, 0.74, 0.9))

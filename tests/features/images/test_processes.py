@@ -203,6 +203,14 @@ def test_a_full_disk_is_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert not list(tmp_path.glob("lesion-pixels-*"))
 
 
+def test_a_few_images_are_not_worth_a_process(paths: list[str]) -> None:
+    before = set(psutil.Process().children())
+    with Readers(FRAMES, 16) as readers:
+        assert len(read_by(readers, paths[:16])) == 16
+        left = set(psutil.Process().children()) - before
+        assert not [each for each in left if "popen_loky" in " ".join(each.cmdline())]
+
+
 def test_where_no_process_can_be_started_threads_read(
     paths: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,8 +21,9 @@ from features.errors import ExtractorError
 from features.images.decoding import load_pixels
 from features.networks.converted import converted_network
 from features.networks.devices.keras_engine import KerasEngine
-from features.networks.engines import Plan, bf16_pays, load_engine, plan_engine
-from features.networks.openvino import OpenVinoEngine, import_openvino
+from features.networks.engines import Plan, has_matrix_units, load_engine, plan_engine
+from features.networks.libraries import import_openvino
+from features.networks.openvino import OpenVinoEngine
 from features.networks.openvino_serving import Cores, ServingEngine
 from features.networks.registry import NETWORKS
 from features.networks.weights import Source, resolve_weights
@@ -134,6 +135,23 @@ def test_images_that_come_one_by_one_are_served_beside_maps(
             embeddings, maps = one.result(60)
             assert distance(embeddings, reference[n : n + 2]) < 1e-4
             np.testing.assert_allclose(maps[0].mean(axis=(1, 2)), embeddings, rtol=1e-3, atol=1e-4)
+
+
+def test_views_of_an_image_go_through_at_the_same_time(
+    pixels: np.ndarray, reference: np.ndarray, converted: Path
+) -> None:
+    engine = ServingEngine(converted, "fp32", 75, views=2)
+    with ThreadPoolExecutor(6) as askers:
+        found = [askers.submit(engine.run, pixels[n : n + 2]) for n in range(20)]
+        looks = [askers.submit(engine.run_with_maps, pixels[n : n + 2]) for n in range(5)]
+        for n, one in enumerate(found):
+            assert distance(one.result(60), reference[n : n + 2]) < 1e-4
+        for n, one in enumerate(looks):
+            embeddings, maps = one.result(60)
+            assert distance(embeddings, reference[n : n + 2]) < 1e-4
+            np.testing.assert_allclose(maps[0].mean(axis=(1, 2)), embeddings, rtol=1e-3, atol=1e-4)
+    assert distance(engine.run(pixels[:9]), reference[:9]) < 1e-4
+    assert distance(engine.run(pixels[:1]), reference[:1]) < 1e-4
 
 
 def test_who_is_alone_has_all_cores_and_who_wants_all_is_not_passed_over() -> None:
@@ -270,25 +288,8 @@ def test_what_suits_the_machine_is_planned_without_loading_an_engine() -> None:
     )
     if not Path("/dev/nvidiactl").exists():
         assert done.returncode == 0, done.stderr
-        expected = "bf16" if bf16_pays() else "fp32"
+        expected = "bf16" if has_matrix_units() else "fp32"
         assert done.stdout.strip() == f"Plan(engine='openvino', precision='{expected}')"
-
-
-@pytest.mark.parametrize(
-    ("vendor", "flags", "pays"),
-    [
-        ("GenuineIntel", "avx512f avx512_bf16 amx_bf16 amx_tile", True),
-        ("GenuineIntel", "avx512f avx512_vnni avx512_bf16", False),
-        ("AuthenticAMD", "avx512f avx512_bf16", True),
-        ("AuthenticAMD", "avx2 fma", False),
-    ],
-)
-def test_bf16_is_chosen_on_cpus_where_it_was_measured_to_be_faster(
-    vendor: str, flags: str, pays: bool
-) -> None:
-    text = f"processor\t: 0\nvendor_id\t: {vendor}\nflags\t\t: fpu {flags}\n\nprocessor\t: 1\n"
-    assert bf16_pays(text) is pays
-    assert not bf16_pays("Processor: ARMv8\n")
 
 
 def test_what_does_not_go_together_is_told() -> None:
@@ -337,10 +338,16 @@ def test_real_lesions_come_out_alike_in_every_precision(
     pixels = np.stack([load_pixels(path, 299) for path in sorted(folder.iterdir())[::3]])
     embeddings = {
         precision: load_extractor("inception_v3", real_weights, precision=precision).embed(pixels)
-        for precision in ("fp32", "int8", *(["bf16"] if bf16_pays() else []))
+        for precision in ("fp32", "int8", *(["bf16"] if computes_bf16() else []))
     }
     keras = load_extractor("inception_v3", real_weights, engine="keras", precision="fp32")
     assert distance(embeddings["fp32"], keras.embed(pixels)) < 1e-4
     assert cosine(embeddings["int8"], embeddings["fp32"]).mean() > 0.985
     if "bf16" in embeddings:
-        assert cosine(embeddings["bf16"], embeddings["fp32"]).min() > 0.999
+        found = cosine(embeddings["bf16"], embeddings["fp32"])
+        assert found.mean() > 0.999
+        assert found.min() > 0.997
+
+
+def computes_bf16() -> bool:
+    return "BF16" in import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")

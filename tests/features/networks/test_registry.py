@@ -4,36 +4,114 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from features.embedding.extractor import load_extractor
 from features.images.decoding import load_pixels
-from features.networks.keras import build_base, import_keras, preprocess
-from features.networks.registry import DEFAULT_NETWORK, NETWORKS, RECIPES, Network, Preprocessing
+from features.networks.keras import build_base, import_keras, layer_output, preprocess
+from features.networks.registry import (
+    DEFAULT_NETWORK,
+    NETWORKS,
+    RECIPES,
+    KerasApplication,
+    Network,
+    Preprocessing,
+)
 from features.networks.untrained import DATA, set_untrained_weights, untrained_sha256
+from scripts.keras_networks import describe, functions
 from scripts.untrained import measure_statistics
 from tests.conftest import ROOT
 from tests.pictures import image_bytes
 
 every_network = pytest.mark.parametrize("network", NETWORKS.values(), ids=list(NETWORKS))
+# One of each kind that Keras scales the pixels of in a way of its own; the others take long.
+QUICK = ("inception_v3", "vgg16", "efficientnet_b0", "mobilenet_v3_small")
+# Larger ones take the memory of a small machine and are built as the smaller of their kind are.
+LARGEST = 70_000_000
+built_networks = pytest.mark.parametrize(
+    "network",
+    [
+        pytest.param(each, marks=() if each.name in QUICK else pytest.mark.slow, id=each.name)
+        for each in NETWORKS.values()
+        if (each.parameters or 0) <= LARGEST
+    ],
+)
+
+
+def origin_of(network: Network) -> KerasApplication:
+    assert isinstance(network.origin, KerasApplication)
+    return network.origin
+
+
+def side_of(network: Network) -> int:
+    # Keras takes no other input for the ImageNet weights of these.
+    return 224 if network.name == "nasnet_mobile" else network.smallest_input
+
+
+def test_all_networks_of_keras_applications_are_known() -> None:
+    assert {origin_of(network).function for network in NETWORKS.values()} == set(functions())
 
 
 @every_network
-def test_embeddings_are_those_of_keras_with_its_own_preprocessing(network: Network) -> None:
-    size = network.smallest_input
-    base = build_base(network.origin, size)
-    set_untrained_weights(base, network.origin)
+def test_pixels_are_prepared_as_keras_prepares_them(network: Network) -> None:
+    module = getattr(import_keras().applications, origin_of(network).module)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 9, 9, 3), np.uint8).astype(np.float32)
+    theirs = np.asarray(module.preprocess_input(pixels.copy()))
+    np.testing.assert_allclose(
+        preprocess(pixels, network.preprocessing), theirs, rtol=1e-5, atol=1e-5
+    )
+
+
+@built_networks
+def test_embeddings_are_those_of_keras_with_its_own_weights_and_preprocessing(
+    network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    origin, size = origin_of(network), side_of(network)
+    base = build_base(origin, size)
+    set_untrained_weights(base, origin)
+    for layer in base.layers:
+        if hasattr(layer, "adapt_mean"):
+            layer.adapt_mean.assign([0.485, 0.456, 0.406])
+            layer.adapt_variance.assign([0.229, 0.224, 0.225])
+    weights = tmp_path / "given.weights.h5"
+    base.save_weights(weights)
+    # Keras builds some networks otherwise where it fetches the weights itself.
+    monkeypatch.setattr("keras.src.utils.file_utils.get_file", lambda *_, **__: str(weights))
+    build = getattr(import_keras().applications, origin.function)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        reference = build(weights="imagenet", include_top=False, input_shape=(size, size, 3))
     pixels = np.stack([load_pixels(image_bytes(seed), size) for seed in range(3)])
-    module = getattr(import_keras().applications, network.name)
-    maps = np.asarray(base(module.preprocess_input(pixels.astype("float32")), training=False))
-    extractor = load_extractor(network.name, "untrained", input_size=size, precision="fp32")
+    module = getattr(import_keras().applications, origin.module)
+    maps = np.asarray(reference(module.preprocess_input(pixels.astype("float32")), training=False))
+    extractor = load_extractor(
+        network.name, weights, recipe="fast", input_size=size, precision="fp32"
+    )
     embeddings = extractor.embed(pixels)
     assert embeddings.shape == (3, extractor.spec.dim)
     assert embeddings.dtype == np.float32
     expected = maps.mean(axis=(1, 2))
     assert np.linalg.norm(embeddings - expected) < 1e-4 * np.linalg.norm(expected)
+    assert np.ptp(embeddings, axis=0).max() > 0
+
+
+@built_networks
+def test_the_table_says_what_keras_says(network: Network) -> None:
+    origin, told = origin_of(network), describe(origin_of(network).function)
+    assert told["weights"] == origin.url
+    assert (told["file"], told["md5"]) == (origin.file, origin.md5)
+    assert told["module"] == origin.module
+    assert told["input_size"] == network.input_size
+    assert told["smallest_input"] == network.smallest_input
+    assert told["parameters"] == network.parameters
+    if network.name not in ("inception_v3", "vgg16"):
+        assert told["layers"] == dict(network.layers)
+        assert told["untrained_sha256"] == origin.untrained_sha256
+        assert told.get("rescaled") == (list(origin.rescaled) if origin.rescaled else None)
 
 
 def test_every_step_of_preprocessing_is_taken_in_the_order_of_the_channels() -> None:
@@ -43,29 +121,30 @@ def test_every_step_of_preprocessing_is_taken_in_the_order_of_the_channels() -> 
     np.testing.assert_array_equal(preprocess(pixels, Preprocessing()), pixels)
 
 
-@every_network
+@built_networks
 def test_the_layers_have_the_channels_that_keras_gives_them(network: Network) -> None:
-    base = build_base(network.origin, network.smallest_input)
+    base = build_base(origin_of(network), side_of(network))
     assert dict(network.layers) == {
-        name: base.get_layer(name).output.shape[-1] for name in network.layers
+        name: layer_output(base, name).shape[-1] for name in network.layers
     }
 
 
-@every_network
+@built_networks
 def test_untrained_weights_are_the_same_everywhere(network: Network) -> None:
-    base = build_base(network.origin, network.smallest_input)
-    set_untrained_weights(base, network.origin)
-    assert untrained_sha256(base) == network.origin.untrained_sha256
+    origin = origin_of(network)
+    base = build_base(origin, side_of(network))
+    set_untrained_weights(base, origin)
+    assert untrained_sha256(base) == origin.untrained_sha256
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "network",
-    [each for each in NETWORKS.values() if each.origin.untrained_statistics],
+    [each for each in NETWORKS.values() if origin_of(each).untrained_statistics],
     ids=lambda network: network.name,
 )
 def test_the_stored_statistics_are_those_of_drawn_lesions(network: Network) -> None:
-    stored = np.load(DATA / str(network.origin.untrained_statistics))
+    stored = np.load(DATA / str(origin_of(network).untrained_statistics))
     for name, measured in measure_statistics(network).items():
         assert np.corrcoef(stored[name], measured)[0, 1] > 0.95, name
 
@@ -84,7 +163,7 @@ def test_the_command_line_offers_every_network_and_recipe_without_loading_any() 
         capture_output=True,
         text=True,
     ).stdout
-    assert f"[{'|'.join(NETWORKS)}]" in told
+    assert "NAME|FILE.onnx|PACKAGE.MODULE:FUNCTION" in told
     assert f"[{'|'.join(RECIPES)}]" in told
     assert f"[default: {DEFAULT_NETWORK}]" in told
     assert told.splitlines()[-1] == "[]"

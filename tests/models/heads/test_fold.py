@@ -83,3 +83,25 @@ def test_no_second_copy_of_the_embeddings_is_made() -> None:
     tracemalloc.stop()
     # Three columns of numbers in double precision, and some stretches.
     assert peak < 0.7 * X.nbytes
+
+
+def test_what_is_made_is_made_once_and_keeps_nobody_else_waiting() -> None:
+    _, fold = one_fold()
+    begun, go_on = threading.Event(), threading.Event()
+    made: list[str] = []
+
+    def slowly() -> str:
+        begun.set()
+        assert go_on.wait(60)
+        made.append("slow")
+        return "slow"
+
+    workers = [threading.Thread(target=fold.shared, args=("slow", slowly)) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+    assert begun.wait(60)
+    assert fold.shared("quick", lambda: "quick") == "quick"
+    go_on.set()
+    for worker in workers:
+        worker.join()
+    assert made == ["slow"]

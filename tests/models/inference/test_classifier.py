@@ -8,7 +8,7 @@ import math
 import os
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from features.errors import WeightsError
 from features.images.decoding import load_pixels
 from models.bundle.loading import load_bundle
 from models.bundle.manifest import BundleRefused, seal
+from models.bundle.network import ReadyNetwork, ready_network
 from models.inference.classifier import Classifier
 from models.inference.verdict import Rejected, Verdict
 from models.report.publishing import publish_bundle
@@ -160,6 +161,28 @@ def test_another_extractor_is_refused(folder: Path) -> None:
     other = load_extractor("inception_v3", "untrained", input_size=96)
     with pytest.raises(BundleRefused, match=r"needs embeddings of .* \(input size differ"):
         Classifier(load_bundle(folder), other)
+
+
+def test_a_bundle_that_is_replaced_while_it_is_read_is_refused(folder: Path) -> None:
+    other: Future[ReadyNetwork] = Future()
+    ready = ready_network(folder)
+    other.set_result(replace(ready, identity="0" * 64))
+    with pytest.raises(BundleRefused, match="was replaced while it was being read"):
+        Classifier.load(folder, network=other)
+    same: Future[ReadyNetwork] = Future()
+    same.set_result(ready)
+    assert Classifier.load(folder, network=same).bundle.identity == ready.identity
+
+
+def test_the_network_is_made_ready_without_what_heads_need() -> None:
+    script = (
+        "import sys, models.bundle.network\n"
+        "assert not {'sklearn', 'xgboost', 'skops', 'keras'} & set(sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_network_that_is_not_known_is_refused(tmp_path: Path) -> None:

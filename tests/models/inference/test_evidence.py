@@ -153,3 +153,19 @@ def test_it_points_to_the_only_place_that_differs(head: str) -> None:
         hits += bool(np.hypot(*(found - (x, height))) < 0.2)
     # A place drawn at random is so near in about one case of ten.
     assert hits >= 9
+
+
+def test_a_layer_that_is_not_spread_over_the_image_has_no_part_in_the_map() -> None:
+    spread = replace(spec_of("mean", ("identity",)), preparation=('spread = ["fine"]',))
+    looks = looks_of(spread, 3)
+    weights = np.random.default_rng(0).normal(size=spread.head_dim)
+    both = explain(replace(spread, preparation=()), looks, lambda rows: rows @ weights)
+    one = explain(spread, looks, lambda rows: rows @ weights)
+    assert [each.layer for each in one.layers] == ["fine"]
+    np.testing.assert_allclose(one.layers[0].effect, both.layers[0].effect, rtol=1e-5)
+    assert one.score == both.score
+    none = explain(
+        replace(spread, preparation=("spread = []",)), looks, lambda rows: rows @ weights
+    )
+    assert none.layers == ()
+    assert none.effect.shape == (1, 1)

@@ -30,6 +30,7 @@ def every_note() -> list[Note]:
         wording.not_used(Unused("site", None, ("age", "sex"))),
         wording.not_used(Unused("site", "tail", ("back", "head/neck"))),
         wording.known_as("melanoma"),
+        *wording.not_shown(()),
     ]
 
 

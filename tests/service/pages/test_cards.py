@@ -19,7 +19,8 @@ from models.decisions.thresholds import Zone
 from models.inference.evidence import Evidence
 from models.inference.verdict import Note, Reason, ReasonKind, Rejected, Verdict
 from service import create_app
-from service.classifier.loaded import Case, LoadedClassifier
+from service.classifier.loaded import LoadedClassifier
+from service.classifier.served import Case
 from service.pages.cards import card_of
 from service.pages.pictures import LOWERS, RAISES, embedded, overlay, preview
 from service.settings import Settings
