@@ -10,7 +10,7 @@ import click
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.argument("features", type=click.Path(path_type=Path))
+@click.argument("features", type=click.Path(path_type=Path), nargs=-1, required=True)
 @click.option(
     "--out", "-o", type=click.Path(path_type=Path), default=Path("bundle"), show_default=True,
     help="Folder for the bundle and the report.",
@@ -41,6 +41,16 @@ import click
     help="The head for the bundle, instead of the one with the best cross-validated ROC AUC.",
 )  # fmt: skip
 @click.option(
+    "--representation", metavar="NAME",
+    help="Of several FEATURES the one for the bundle, by its name without ending, instead of that "
+    "with the best cross-validated ROC AUC.",
+)  # fmt: skip
+@click.option(
+    "--combine",
+    is_flag=True,
+    help="Judge several FEATURES together, too: side by side, and by the average of their scores.",
+)
+@click.option(
     "--settings", metavar="NAME=NUMBER,...|BUNDLE",
     help="Search nothing: take these settings of the one head in --heads, or those of a bundle.",
 )  # fmt: skip
@@ -63,8 +73,9 @@ import click
     "--jobs", type=int, default=-1, show_default=True, help="Threads; -1 is one per core."
 )
 @click.option(
-    "--weights", type=click.Path(path_type=Path), metavar="PATH",
-    help="The network's weights file, if it no longer lies where it was at extraction.",
+    "--weights", type=click.Path(path_type=Path), multiple=True, metavar="PATH",
+    help="The network's weights file, if it no longer lies where it was at extraction. Repeatable "
+    "with several FEATURES.",
 )  # fmt: skip
 @click.option(
     "--calibration", type=click.Choice(["auto", "platt", "isotonic", "beta"]), default="auto",
@@ -112,19 +123,21 @@ import click
 )  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace the bundle in the folder.")
 def main(
-    features: Path,
+    features: tuple[Path, ...],
     out: Path,
     positives: tuple[str, ...],
     merges: tuple[str, ...],
     excluded: tuple[str, ...],
     heads: tuple[str, ...],
     head: str | None,
+    representation: str | None,
+    combine: bool,
     settings: str | None,
     no_reuse: bool,
     folds: int,
     seed: int,
     jobs: int,
-    weights: Path | None,
+    weights: tuple[Path, ...],
     calibration: str,
     threshold: str,
     alpha: float,
@@ -139,24 +152,27 @@ def main(
 ) -> None:
     """Compare classical heads on the feature file FEATURES and keep the best as a bundle.
 
+    Several feature files, of the same images by different networks, are compared with each other.
+
     Settings, calibration and threshold are found by cross-validation on the training split; the
     validation and test splits, where there are any, are judged once at the end.
     """
-    from features.audit.groups import find_groups
     from features.cache.contents import read_features
     from features.errors import LesionError
     from features.presenting import print_anything
     from models.bundle.known_settings import read_settings
-    from models.bundle.saving import BundleOptions, find_weights
+    from models.bundle.saving import BundleOptions, find_each_weights
     from models.bundle.staging import require_free
     from models.decisions.thresholds import read_rule
     from models.machine import allowance
     from models.patients.tables import read_metadata
     from models.report.publishing import publish_bundle
-    from models.report.terminal import classes_text, comparison_text
-    from models.training.comparison import compare_heads
+    from models.report.terminal import classes_text, comparison_text, ranking_text
     from models.training.options import Options
     from models.training.relabelling import read_relabelling
+    from models.training.representations.comparing import compare_representations, require_several
+    from models.training.representations.groups import find_shared_groups
+    from models.training.representations.matching import match_images, name_files
 
     print_anything()
     names = [name.strip() for part in heads for name in part.split(",") if name.strip()]
@@ -168,25 +184,35 @@ def main(
         if settings is not None:
             settled, its_settings = read_settings(settings, names)
             names, given = [settled], {settled: its_settings}
-        free = allowance(memory)
+        files = name_files(features)
+        require_several(files, representation=representation, combine=combine, feedback=feedback)
+        free = allowance(memory) // len(files)
         # As they are stored, many embeddings take half the memory or less.
-        cached = read_features(features, small=min(2**27, free // 8), held=free // 4)
+        read = {
+            name: read_features(path, small=min(2**27, free // 8), held=free // 4)
+            for name, path in files.items()
+        }
+        cached, unmatched = match_images(read)
+        del read
         reviewed: tuple[str, ...] = ()
         if feedback is not None:
-            from models.inference.feedback import FeedbackStore, add_feedback
+            from models.inference.feedback import add_feedback
+            from models.inference.feedback_store import FeedbackStore
 
             with FeedbackStore(feedback) as store:
-                cached, reviewed = add_feedback(cached, store.read())
-        relabelling = read_relabelling(cached, positives, merges, excluded)
-        cached, relabelled = relabelling.apply(cached)
-        found = find_weights(cached, weights)
+                for name in cached:
+                    cached[name], reviewed = add_feedback(cached[name], store.read())
+        some = next(iter(cached.values()))
+        relabelling = read_relabelling(some, positives, merges, excluded)
+        relabelled = relabelling.apply(some)[1]
+        cached = {name: relabelling.apply(each)[0] for name, each in cached.items()}
+        found = find_each_weights(cached, weights, representation)
+        items = some.items
         known = (
-            read_metadata(metadata, cached.items.path.tolist(), cached.items.split.tolist())
-            if metadata
-            else None
+            read_metadata(metadata, items.path.tolist(), items.split.tolist()) if metadata else None
         )
-        together = find_groups(groups, features, cached.items)
-        comparison = compare_heads(
+        together = find_shared_groups(groups, files, cached)
+        chosen, comparison = compare_representations(
             cached,
             Options(
                 positive=positives[0],
@@ -203,28 +229,34 @@ def main(
                 settings=given,
                 reuse=not no_reuse,
             ),
+            representation=representation,
+            combine=combine,
             metadata=known,
             groups=together.group if together.searched else None,
             progress=lambda message: click.echo(message, err=True),
         )
         comparison = replace(
-            comparison, relabelling=relabelling, notes=(*relabelled, *comparison.notes)
+            comparison,
+            relabelling=relabelling,
+            notes=(*unmatched, *relabelled, *comparison.notes),
         )
         kept = BundleOptions(
-            weights=found,
+            weights=found[chosen],
             overwrite=overwrite,
             thumbnails=not no_thumbnails,
             gallery=not no_gallery,
             reuse=not no_reuse,
         )
         command = click.get_current_context().params
-        publish_bundle(out, comparison, cached, kept, command=command)
+        publish_bundle(out, comparison, cached[chosen], kept, command=command)
     except LesionError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit("stopped: nothing was written")
     for note in (*together.notes, *reviewed):
         click.echo(note, err=True)
+    if comparison.ranking is not None:
+        click.echo("\n" + ranking_text(comparison.ranking))
     if comparison.classes is not None:
         click.echo("\n" + classes_text(comparison))
     click.echo(comparison_text(comparison))

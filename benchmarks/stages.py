@@ -45,6 +45,7 @@ STAGES: Final[dict[str, tuple[str, ...]]] = {
     "SVM": ("models.heads.svm._Svm.search",),
     "XGBoost: binning": (
         "models.heads.boosting.ColumnParts.__init__",
+        "models.heads.boosting.ColumnParts._bin",
         "models.heads.boosting.edges_of",
         "models.heads.trees._column_parts",
     ),
@@ -60,6 +61,7 @@ STAGES: Final[dict[str, tuple[str, ...]]] = {
         "models.training.comparison.paired_tests",
     ),
     "gallery and familiarity": ("models.bundle.gallery.write_gallery",),
+    "small pictures": ("features.images.thumbnails.thumbnail",),
     "report: map of the images": ("models.report.embedding_map.embedding_map",),
     "report: the rest": ("models.report.publishing.render_report",),
     "bundle": ("models.bundle.saving.save_bundle",),

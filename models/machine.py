@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import platform
 import sys
@@ -11,7 +12,7 @@ from typing import Final
 
 import psutil
 
-__all__ = ["PAIRS_UNTIL", "allowance", "available", "machine", "needed_at_once"]
+__all__ = ["PAIRS_UNTIL", "allowance", "available", "give_back", "machine", "needed_at_once"]
 
 # Between more images no head in memory takes all pairs.
 PAIRS_UNTIL: Final = 12_000
@@ -66,6 +67,17 @@ def available() -> int:
     return max(min(found), 0)
 
 
+def give_back() -> None:
+    """Give memory that was freed back to the system, where the C library can: glibc keeps it.
+
+    What XGBoost freed, some thousand small arrays, would else stay taken until the process ends.
+    """
+    if sys.platform.startswith("linux"):
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
+
+
 def allowance(gibibytes: float | None = None) -> int:
     """Give the bytes that may still be taken.
 
@@ -99,12 +111,13 @@ def needed_at_once(n: int, d: int, *, folds: int, threads: int) -> int:
     -------
     int
         For the embeddings; for support vectors, which may be all of them, as they are kept and as
-        they are multiplied; for XGBoost's bins, a byte by rows and one by columns in each fold; for
-        tables of all pairs, of which two are kept in each fold and the SVM needs six more, some of
-        them in float64; or for embeddings rotated to their axes, where those are fewer.
+        they are multiplied; for XGBoost's bins, three bytes each, of two halves of the folds or of
+        those that are worked on; for tables of all pairs, of which two are kept in each fold and
+        the SVM needs six more, some of them in float64; or for embeddings rotated to their axes,
+        where those are fewer.
     """
     columns, at_once = n * d, min(folds, threads)
-    embeddings, vectors, bins = 4 * columns, (2 + 4) * columns, 2 * columns * (folds + 1)
+    embeddings, vectors, bins = 4 * columns, (2 + 4) * columns, 3 * columns * max(2, at_once)
     pairs = n * n if n <= PAIRS_UNTIL else 0
     rotated = 8 * columns * at_once if d < n else 0
     return embeddings + vectors + bins + rotated + pairs * (8 * (folds + 1) + 32 * at_once)

@@ -18,6 +18,7 @@ import json
 import math
 import re
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -128,7 +129,9 @@ def describe(function: str) -> dict[str, Any]:
     module = inspect.getmodule(inspect.unwrap(build))
     assert module is not None
     with watched() as seen:
-        with contextlib.suppress(Fetched):
+        with contextlib.suppress(Fetched), warnings.catch_warnings():
+            # MobileNets warn that they take their default where no input is named: it is wanted.
+            warnings.filterwarnings("ignore", ".*input_shape. is undefined", UserWarning)
             build(weights="imagenet", include_top=False, input_shape=None)
         module.preprocess_input(np.ones((1, 2, 2, 3)))
     if "default" not in seen:

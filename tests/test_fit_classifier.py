@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from features.cache.contents import write_features
+from features.cache.contents import read_features, write_features
 from fit_classifier import main
 from models.bundle.loading import load_bundle
 from tests.conftest import Run
 from tests.models.data.cached import cluster_features, spec_of
+from tests.models.data.networks import changed, seen, shuffled
 
 SCRIPT = "fit_classifier.py"
 FAST = ("--heads", "logistic_regression", "--folds", "3", "--jobs", "1")
@@ -218,3 +219,109 @@ def test_decisions_that_make_no_sense_are_refused(
     assert done.exit_code == 1
     assert told in done.output
     assert done.output.startswith("error: ")
+
+
+@pytest.fixture
+def networks(tmp_path: Path) -> list[Path]:
+    made = [seen("a", distance=0.7), shuffled(seen("b", d=30, seed=1), without=(3,))]
+    paths = [tmp_path / "one.h5", tmp_path / "two.h5"]
+    for path, features in zip(paths, made, strict=True):
+        write_features(path, features)
+    return paths
+
+
+def test_several_networks_are_compared_and_one_goes_into_the_bundle(
+    networks: list[Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "b"
+    done = invoke(*networks, "--out", out, *FAST, "--combine")
+    assert done.exit_code == 0, done.output
+    figures = json.loads((out / "comparison.json").read_text())
+    ranking, bundle = figures["ranking"], load_bundle(out)
+    assert bundle.fingerprint == read_features(tmp_path / f"{ranking['served']}.h5").fingerprint
+    rows = [(row["representation"], row["auc"]["cross-validation"]) for row in ranking["rows"]]
+    assert {name for name, _ in rows} == {"one", "two", "all side by side", "all averaged"}
+    assert ranking["served"] == next(name for name, _ in rows if name in ("one", "two"))
+    page = (out / "report.html").read_text()
+    lines = done.output.splitlines()
+    for name, auc in rows:
+        assert any(
+            line.startswith(f"{name}  ") and f"{auc['value']:.3f} ({auc['low']:.3f}" in line
+            for line in lines
+        )
+        assert name in page
+    for told in (
+        "1 of 150 images of one left out, because not all feature files have it (such as 3.jpg).",
+        "nothing (untrained weights)",
+        f"of {ranking['served']}: best cross-validated ROC AUC",
+    ):
+        assert told in done.output
+        assert told in page
+    assert "Representations compared" in page
+    assert "Representations compared" not in " ".join(lines)
+    counts = {split: sum(row.values()) for split, row in figures["counts"].items()}
+    assert counts == {"train": 90, "valid": 29, "test": 30}
+
+
+def test_the_representation_for_the_bundle_can_be_named(
+    networks: list[Path], tmp_path: Path
+) -> None:
+    for name in ("one", "two"):
+        out = tmp_path / f"b-{name}"
+        done = invoke(*networks, "--out", out, *FAST, "--representation", name)
+        assert done.exit_code == 0, done.output
+        assert load_bundle(out).fingerprint == read_features(tmp_path / f"{name}.h5").fingerprint
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("one.h5", "one.h5"), "one.h5 is given 2 times: give each feature file once"),
+        (("one.h5", "copy.h5"), "one and copy were made by the same network in the same way"),
+        (("one.h5", "two.h5", "--representation", "three"), "is one of one, two"),
+        (("one.h5", "two.h5", "--representation", "all averaged"), "a bundle holds one network"),
+        (("one.h5", "--combine"), "there is one alone"),
+        (("one.h5", "two.h5", "--feedback", "store.db"), "leave --feedback out"),
+        (("one.h5", "other.h5"), "contradict each other on the split of 1 image: 0.jpg is 'train'"),
+        (("one.h5", "two.h5", "--weights", "none.h5"), "there is no weights file none.h5"),
+        (("one.h5", "two.h5", "--weights", "one.h5"), "is not the weights file of any network"),
+    ],
+)
+def test_what_can_not_be_compared_is_said_in_one_sentence_before_the_work(
+    words: tuple[str, ...],
+    told: str,
+    networks: list[Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "copy.h5").write_bytes(networks[0].read_bytes())
+    other = seen("c")
+    split = other.items.split.copy()
+    split[0] = "test"
+    write_features(tmp_path / "other.h5", changed(other, split=split))
+    done = invoke(*words, *FAST, "--out", tmp_path / "out")
+    assert done.exit_code == 1
+    assert done.output.startswith("error: ")
+    assert told in done.output
+    assert done.output.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("no_openvino")
+def test_each_network_finds_its_weights_among_those_given(tmp_path: Path) -> None:
+    paths = []
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.weights.h5").write_bytes(name.encode())
+        sha256 = hashlib.sha256(name.encode()).hexdigest()
+        features = seen(name, weights="pretrained", weights_sha256=sha256)
+        write_features(tmp_path / f"{name}.h5", features)
+        paths.append(tmp_path / f"{name}.h5")
+    weights = [word for n in "ba" for word in ("--weights", tmp_path / f"{n}.weights.h5")]
+    for name in ("a", "b"):
+        done = invoke(*paths, *FAST, "--out", tmp_path / name, *weights, "--representation", name)
+        assert done.exit_code == 0, done.output
+        assert (tmp_path / name / "network.weights.h5").read_bytes() == name.encode()
+    done = invoke(*paths, *FAST, "--out", tmp_path / "c", *weights[:2])
+    assert done.exit_code == 1
+    assert "give their file with --weights PATH" in done.output

@@ -10,6 +10,7 @@ import functools
 import hashlib
 import mmap
 import os
+import secrets
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -109,12 +110,15 @@ class Board:
         How many images have room.
     known : int
         How many beginnings of hashes are listed, in order.
+    token : str
+        Of this memory alone: another may come to lie at the same path when this one is gone.
     """
 
     path: str
     frames: tuple[Frame, ...]
     rows: int
     known: int
+    token: str
 
     @property
     def length(self) -> int:
@@ -170,7 +174,7 @@ class SharedBoard:
         if not hasattr(os, "memfd_create") or not os.path.exists(path):
             self._file, path = tempfile.mkstemp(prefix="lesion-pixels-")
             self._named = Path(path)
-        self.board = Board(path, tuple(frames), rows, len(listed))
+        self.board = Board(path, tuple(frames), rows, len(listed), secrets.token_hex(8))
         try:
             os.truncate(self._file, self.board.length)
             if self._named is not None and hasattr(os, "posix_fallocate"):

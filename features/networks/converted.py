@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from features.errors import ExtractorError
 from features.networks.imported.onnx_file import convert_onnx
-from features.networks.keras import build_network
+from features.networks.keras import build_network, import_keras
 from features.networks.libraries import import_openvino
 from features.networks.registry import OnnxFile
 from features.networks.weights import Source, file_sha256
@@ -60,7 +61,8 @@ def converted_network(source: Source, precision: str) -> Converted:
     WeightsError
         If the weights don't fit the network.
     ExtractorError
-        If int8 is asked for and what quantises is not installed, or an ONNX file is refused.
+        If int8 is asked for and what quantises is not installed, an ONNX file is refused, or
+        Keras computes with JAX, of whose operations OpenVINO knows none.
     """
     folder = _folder(source, precision)
     found = _read(folder)
@@ -85,6 +87,11 @@ def converted_network(source: Source, precision: str) -> Converted:
             convert_onnx(source.network, origin, source.layers, source.pooling, staged / NETWORK)
         else:
             import_openvino()
+            if import_keras().config.backend() == "jax":
+                raise ExtractorError(
+                    "Keras on JAX can't hand a network on to OpenVINO: run this command again "
+                    "with KERAS_BACKEND=tensorflow in the environment"
+                )
             model = build_network(source, source.input_size)
             model.export(str(staged / NETWORK), format="openvino", verbose=False)
         note = {"sha256": file_sha256(staged / PARAMETERS)}

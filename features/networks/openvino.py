@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +24,8 @@ __all__ = ["OpenVinoEngine", "OpenVinoNetwork", "look"]
 _BATCH: Final = 64
 # Images at hand for each core: when one is done the next begins without waiting for Python.
 _AHEAD: Final = 2
+# What TensorFlow calls the outputs of a network that Keras exports.
+_NUMBERED: Final = re.compile(r"Identity(?:_(\d+))?:0")
 
 
 class OpenVinoNetwork:
@@ -57,7 +60,7 @@ class OpenVinoNetwork:
                 "that were: extract with --precision fp32, here or there"
             )
         with self._explained():
-            self._model = self._core.read_model(path)
+            self._model = self._in_order(self._core.read_model(path))
             self._model.reshape([1, input_size, input_size, 3])
 
     def compile(self, streams: int, *, maps: bool) -> Any:
@@ -84,6 +87,23 @@ class OpenVinoNetwork:
             if not maps:
                 model = self._openvino.Model([model.output(0)], model.get_parameters())
             return self._core.compile_model(model, "CPU", options)
+
+    def _in_order(self, model: Any) -> Any:
+        """Give the outputs as the network had them: embeddings, then maps layer by layer.
+
+        From ten outputs on, TensorFlow's converter sorts them by the text of their names, which
+        end in their numbers: 0, 1, 10, 11, 2.
+        """
+        found = [
+            [match for name in output.get_names() if (match := _NUMBERED.fullmatch(name))]
+            for output in model.outputs
+        ]
+        numbers = [int(matches[0][1] or 0) for matches in found if len(matches) == 1]
+        count = len(model.outputs)
+        if sorted(numbers) != list(range(count)) or numbers == list(range(count)):
+            return model
+        results = [model.get_results()[numbers.index(number)] for number in range(count)]
+        return self._openvino.Model(results, model.get_parameters(), model.get_friendly_name())
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:

@@ -38,8 +38,8 @@ def dump_heads(comparison: Comparison, folder: Path) -> dict[str, Any]:
     for number, head in enumerate(heads):
         with tempfile.TemporaryDirectory(dir=folder) as aside:
             written = Path(aside) / dump_head(head.estimator, Path(aside))
-            name = f"class-{number}" if number else written.stem
-            files.append(written.replace(folder / f"{name}{written.suffix}").name)
+            name = f"class-{number}{_kind(written.name)}" if number else written.name
+            files.append(written.replace(folder / name).name)
     values: dict[str, Any] = {"head_file": files[0]}
     if (classes := comparison.classes) is not None:
         metrics = classes.evaluations[comparison.chosen]
@@ -110,9 +110,14 @@ def _entries(
         yield known["label"], known["file"], Calibration.from_dict(known["calibration"])
 
 
+def _kind(file: str) -> str:
+    """Give all that follows a head file's name of its own: ``.linear.safetensors``."""
+    return "".join(Path(file).suffixes)
+
+
 def _load(folder: Path, file: str, data: bytes, inputs: int) -> Any:
     try:
-        head = load_head(f"head{Path(file).suffix}", data)
+        head = load_head(f"head{_kind(file)}", data)
     except HeadFileError as error:
         raise altered(folder, f"{file} is not a head: {error}") from error
     found, classes = getattr(head, "n_features_in_", None), len(getattr(head, "classes_", ()))

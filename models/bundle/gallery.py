@@ -118,10 +118,6 @@ class Gallery:
         known = dict(zip(reversed(self.sha256), reversed(self.labels), strict=True))
         object.__setattr__(self, "_known", known)
 
-    def distance(self, X: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        """Give the distance of embeddings (n, d) from the training images, shape (n,)."""
-        return kth_distance(self.space.place(X), self.places)
-
     def is_unlike(self, distance: float) -> bool:
         """Whether an image at this distance is unlike the training images."""
         return self.limit is not None and distance > self.limit
@@ -131,10 +127,18 @@ class Gallery:
         found: str | None = vars(self)["_known"].get(sha256)
         return found
 
-    def nearest(self, X: npt.ArrayLike, count: int) -> list[tuple[Similar, ...]]:
-        """Give the `count` nearest training images of each embedding (n, d), nearest first."""
+    def place(self, X: npt.ArrayLike) -> Floats:
+        """Give where embeddings (n, d) lie among the training images, shape (n, k)."""
+        return self.space.place(X)
+
+    def distance(self, placed: Floats) -> npt.NDArray[np.float64]:
+        """Give the distance of placed embeddings (n, k) from the training images, shape (n,)."""
+        return kth_distance(placed, self.places)
+
+    def nearest(self, placed: Floats, count: int) -> list[tuple[Similar, ...]]:
+        """Give the `count` nearest training images of placed embeddings (n, k), nearest first."""
         found = []
-        for distances in 1 - self.space.place(X) @ self.places.T:
+        for distances in 1 - placed @ self.places.T:
             first = np.argsort(distances, kind="stable")[:count].tolist()
             found.append(
                 tuple(

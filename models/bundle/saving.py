@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -33,10 +33,18 @@ from models.bundle.manifest import (
     seal,
 )
 from models.bundle.staging import require_free, swap
+from models.machine import give_back
 from models.results_cache import Kept
 from models.training.results import Comparison
 
-__all__ = ["BundleOptions", "Render", "find_weights", "require_free", "save_bundle"]
+__all__ = [
+    "BundleOptions",
+    "Render",
+    "find_each_weights",
+    "find_weights",
+    "require_free",
+    "save_bundle",
+]
 
 Render = Callable[[str, Mapping[str, Mapping[str, str]]], Mapping[str, str]]
 
@@ -113,6 +121,51 @@ def find_weights(features: Features, weights: str | Path | None = None) -> Path 
     return path
 
 
+def find_each_weights(
+    files: Mapping[str, Features], weights: Sequence[Path] = (), only: str | None = None
+) -> dict[str, Path | None]:
+    """Do the same for several feature files, any of which the bundle may be of.
+
+    Parameters
+    ----------
+    files : mapping of str to Features
+        By name.
+    weights : sequence of Path
+        Where to look; each file is taken for the networks that it fits.
+    only : str, optional
+        Name of the one that the bundle is to be of.
+
+    Returns
+    -------
+    dict of str to Path or None
+        By the same names, or by `only`.
+
+    Raises
+    ------
+    BundleRefused
+        If a file isn't there, or fits no network.
+    """
+    wanted = {name: each for name, each in files.items() if only in (None, name)}
+    if len(files) == 1 and len(weights) < 2:
+        return {name: find_weights(each, *weights) for name, each in wanted.items()}
+    hashes: dict[str, Path] = {}
+    for path in weights:
+        if not path.is_file():
+            raise BundleRefused(f"there is no weights file {path}: give the path of one")
+        hashes[file_sha256(path)] = path
+    known = {each.spec.weights_sha256 for each in files.values()}
+    for sha256, path in hashes.items():
+        if sha256 not in known:
+            raise BundleRefused(
+                f"{path} ({sha256[:8]}…) is not the weights file of any network in "
+                f"{', '.join(files)}: give theirs, or leave it out"
+            )
+    return {
+        name: find_weights(each, hashes.get(each.spec.weights_sha256))
+        for name, each in wanted.items()
+    }
+
+
 def save_bundle(
     folder: str | Path,
     comparison: Comparison,
@@ -153,6 +206,8 @@ def save_bundle(
     network = find_weights(features, options.weights)
     # A link is followed, so that what it points to is replaced rather than the link.
     target = Path(folder).resolve()
+    # What the heads took and freed is for the gallery and the report.
+    give_back()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(

@@ -12,10 +12,10 @@ import numpy.typing as npt
 from scipy.stats import binomtest
 
 from features.numbers import decimal, p_value, signed
-from models.evaluation.roc import compare_auc
+from models.evaluation.roc import AucDifference, compare_auc
 from models.evaluation.values import Evaluation, Interval
 
-__all__ = ["PairedTest", "as_rows", "compare_all", "holm", "mcnemar", "sentence"]
+__all__ = ["PairedTest", "as_rows", "compare_all", "compare_pairs", "holm", "mcnemar", "sentence"]
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,8 @@ class PairedTest:
         """Give JSON-ready values."""
         return {**vars(self), "auc": self.auc.as_dict(), "told_apart": self.told_apart}
 
+
+Named = tuple[str, Evaluation]
 
 _SIDES = {"sensitivity": 1, "specificity": 0}
 
@@ -117,11 +119,26 @@ def mcnemar(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> tupl
     return one, other, p
 
 
-def compare_all(split: str, named: Sequence[tuple[str, Evaluation]]) -> list[PairedTest]:
+def compare_all(split: str, named: Sequence[Named]) -> list[PairedTest]:
     """Compare every pair of evaluations on the same images, as one family of tests."""
+    return compare_pairs(split, list(combinations(named, 2)))
+
+
+def compare_pairs(
+    split: str, pairs: Sequence[tuple[Named, Named]], *, folds: int | None = None
+) -> list[PairedTest]:
+    """Compare the evaluations of each pair on the same images, all pairs as one family of tests.
+
+    Parameters
+    ----------
+    split : str
+    pairs : sequence of pairs of (str, Evaluation)
+    folds : int, optional
+        As for `models.evaluation.roc.compare_auc`.
+    """
     drafts = [
-        (first, second, compare_auc(one.labels, one.scores, other.scores), _calls(one, other))
-        for (first, one), (second, other) in combinations(named, 2)
+        (first, second, _difference(one, other, folds), _calls(one, other))
+        for (first, one), (second, other) in pairs
     ]
     p_auc = holm([difference.p for _, _, difference, _ in drafts])
     p_calls = iter(holm([call[2] for *_, calls in drafts for call in calls.values()]))
@@ -140,6 +157,10 @@ def compare_all(split: str, named: Sequence[tuple[str, Evaluation]]) -> list[Pai
         )
         for (first, second, difference, calls), corrected in zip(drafts, p_auc, strict=True)
     ]
+
+
+def _difference(one: Evaluation, other: Evaluation, folds: int | None) -> AucDifference:
+    return compare_auc(one.labels, one.scores, other.scores, folds=folds)
 
 
 def _calls(one: Evaluation, other: Evaluation) -> dict[str, tuple[int, int, float]]:

@@ -153,7 +153,11 @@ def auc_interval(labels: npt.ArrayLike, scores: npt.ArrayLike) -> Interval | Non
 
 
 def compare_auc(
-    labels: npt.ArrayLike, first: npt.ArrayLike, second: npt.ArrayLike
+    labels: npt.ArrayLike,
+    first: npt.ArrayLike,
+    second: npt.ArrayLike,
+    *,
+    folds: int | None = None,
 ) -> AucDifference:
     """Compare the areas under the ROC curves of two heads on the same images.
 
@@ -163,17 +167,28 @@ def compare_auc(
         Both classes, two images of each at least.
     first, second : array-like, shape (n,)
         Their scores.
+    folds : int, optional
+        Of the cross-validation that the scores are from, if the question is not how these fitted
+        heads differ, but how they would if they were fitted to other images of the kind.
 
     Returns
     -------
     AucDifference
-        By DeLong's paired test.
+        By DeLong's paired test, which knows nothing of the images that were fitted to. With
+        `folds`, its variance v is multiplied as Nadeau and Bengio do: v is that of a mean over k
+        folds whose heads share their images, and becomes v (1 + k / (k - 1)).
+
+    References
+    ----------
+    Nadeau and Bengio, Inference for the generalization error, Machine Learning 2003.
     """
     areas, covariance = delong_covariance(
         labels, [np.asarray(first, float), np.asarray(second, float)]
     )
     difference = float(areas[0] - areas[1])
     variance = float(covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1])
+    if folds is not None:
+        variance *= 1 + folds / (folds - 1)
     deviation = np.sqrt(max(variance, 0.0))
     if deviation == 0:
         p = 1.0 if difference == 0 else 0.0

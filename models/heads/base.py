@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -50,6 +50,7 @@ Solution = Mapping[str, npt.NDArray[Any]]
 _FLOAT32_EDGE: Final = 1e-7
 # With less to do, threads mostly wait for each other, and on a busy machine for long.
 _ENTRIES_PER_THREAD: Final = 10_000_000
+_AT_ONCE: Final = 2**23  # 64 MB in double precision, of which estimators make copies
 # What libraries raise on a file that is not what they wrote, besides their own errors.
 _DAMAGE: Final = (
     zipfile.BadZipFile,
@@ -156,9 +157,8 @@ class Head:
             Embeddings.
         y : ndarray of int, shape (n,)
             1 for the positive class, 0 for the rest.
-        seed : int
-        jobs : int
-            Threads at most, where the estimator has them.
+        seed, jobs : int
+            The latter is of threads at most, where the estimator has them.
 
         Returns
         -------
@@ -186,9 +186,8 @@ class Head:
         ys : sequence of ndarray of int, shape (n,)
             Sets of labels for the same rows: 1 for a positive class, 0 for the rest.
         candidates : sequence of dict
-        seed : int
-        jobs : int
-            Threads.
+        seed, jobs : int
+            The latter is of threads.
 
         Returns
         -------
@@ -234,14 +233,13 @@ class Head:
     def prepare(self, data: Fold, candidates: Candidates, *, seed: int, jobs: int) -> None:
         """Do beforehand what `refit` needs whichever of the candidates will be chosen.
 
-        Parameters
-        ----------
-        data : Fold
-            Keeps it, unless it is large; the rest is as for `search`.
-        candidates, seed, jobs
+        The fold keeps it, unless it is large; parameters are as for `search`.
         """
         if not self.by_blocks(data.X) and data.small:
             self._prepare(data, candidates, seed=seed, jobs=jobs)
+
+    def forget(self, folds: Sequence[Fold]) -> None:
+        """Drop from folds what this head alone asks of them: it is done with all labels."""
 
     def refit(
         self,
@@ -278,7 +276,8 @@ class Head:
         """
         if self.by_blocks(data.X):
             with in_blocks(data.X, seed, jobs) as blocks:
-                return self._refit_blocks(blocks, settings, y)
+                known = replace(blocks, common=data.common.rows)
+                return self._refit_blocks(known, settings, y)
         solution = self.solve(settings, data, y, seed=seed, jobs=jobs, limited=limited)
         if solution is not None:
             return self.build(solution, settings, data, seed=seed)
@@ -346,7 +345,7 @@ def worthwhile_threads(X: npt.NDArray[Any]) -> int:
 
 
 def score(estimator: Any, X: npt.ArrayLike | Rows) -> Floats:
-    """Give the head's scores.
+    """Give the head's scores, some rows at a time.
 
     Parameters
     ----------
@@ -363,7 +362,10 @@ def score(estimator: Any, X: npt.ArrayLike | Rows) -> Floats:
     """
     if isinstance(X, Rows):
         return np.concatenate([np.empty(0), *(score(estimator, block) for block in X.blocks())])
-    embeddings = np.asarray(X, np.float64)
+    rows = np.asarray(X)
+    if rows.size > _AT_ONCE and (half := len(rows) // 2):
+        return np.concatenate([score(estimator, part) for part in (rows[:half], rows[half:])])
+    embeddings = np.asarray(rows, np.float64)
     if hasattr(estimator, "decision_function"):
         return np.asarray(estimator.decision_function(embeddings), np.float64)
     probabilities = np.asarray(estimator.predict_proba(embeddings)[:, 1], np.float64)

@@ -8,7 +8,8 @@ one ordinary model of all columns. Embeddings that come by blocks are binned to 
 they stream by, through XGBoost's own iterators.
 
 Rows to judge by are binned with the others but weigh nothing while trees grow, so that each tree's
-share of their scores comes with it. Where bins begin is for the rows to fit on to say.
+share of their scores comes with it, and one binning serves several folds. Where bins begin is for
+rows to say that all of them fit on.
 """
 
 from __future__ import annotations

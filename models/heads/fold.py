@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import tempfile
 import threading
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -25,7 +26,17 @@ from threadpoolctl import threadpool_limits
 from features.cache.rows import Rows
 from models.machine import available
 
-__all__ = ["Blocks", "Eigenbasis", "Fold", "InnerProducts", "eigenpairs", "in_blocks", "whole"]
+__all__ = [
+    "Blocks",
+    "Common",
+    "Eigenbasis",
+    "Fold",
+    "InnerProducts",
+    "eigenpairs",
+    "in_blocks",
+    "join",
+    "whole",
+]
 
 Singles = npt.NDArray[np.float32]
 Numbers = npt.NDArray[np.intp]
@@ -84,6 +95,27 @@ class Eigenbasis:
     axes: Singles | None = None
 
 
+class Common:
+    """What is kept for folds of the same embeddings, and the rows that all of them fit on."""
+
+    def __init__(self, rows: Numbers) -> None:
+        self.rows = rows
+        self.kept: dict[Hashable, Any] = {}
+        self._keeping = threading.Lock()
+        self._making: dict[Hashable, threading.RLock] = {}
+
+    def made(self, name: Hashable, make: Callable[[], Kept]) -> Kept:
+        """Make something once; `name` is of what it is and what it was made with."""
+        # Not functools' way: before Python 3.12 whoever makes something keeps all others waiting.
+        with self._keeping:
+            making = self._making.setdefault(name, threading.RLock())
+        with making:
+            if name not in self.kept:
+                self.kept[name] = make()
+            found: Kept = self.kept[name]
+        return found
+
+
 class Fold:
     """The training images split into a part to fit on and a part to judge by.
 
@@ -93,19 +125,28 @@ class Fold:
         Embeddings of all training images; in `Rows` they are for what goes by blocks alone.
     train, test : ndarray of int
         Row numbers of the two parts.
+    weights : ndarray of float, shape (d,), optional
+        What every column is multiplied by once it is standardised, for heads that standardise; 1
+        by default.
     """
 
-    def __init__(self, X: Any, train: Numbers, test: Numbers) -> None:
-        self.X, self.train, self.test = X, train, test
-        self._kept: dict[Hashable, Any] = {}
-        self._keeping = threading.Lock()
-        self._making: dict[Hashable, threading.RLock] = {}
+    def __init__(
+        self,
+        X: Any,
+        train: Numbers,
+        test: Numbers,
+        weights: npt.NDArray[np.float64] | None = None,
+    ) -> None:
+        self.X, self.train, self.test, self.weights = X, train, test, weights
+        self._own = Common(train)
+        self.common = self._own
 
     def moments(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Give mean and deviation of every column over the part to fit on, each of shape (d,).
 
         In double precision, stretch by stretch of the columns. The deviation of a column without
-        any spread but that of rounding is 1.
+        any spread but that of rounding is 1. With weights, the deviation is what scaling has to
+        divide by: the true one over the weight.
         """
         return self.shared("moments", self._find_moments, size=0)
 
@@ -168,7 +209,14 @@ class Fold:
         """
         return self.shared("basis", self._rotate)
 
-    def shared(self, name: Hashable, make: Callable[[], Kept], size: int | None = None) -> Kept:
+    def shared(
+        self,
+        name: Hashable,
+        make: Callable[[], Kept],
+        size: int | None = None,
+        *,
+        by_all: bool = False,
+    ) -> Kept:
         """Make something once for all candidates and sets of labels, unless it is large.
 
         Parameters
@@ -178,18 +226,11 @@ class Fold:
         make : callable
         size : int, optional
             Bytes that it takes; by default those of the inner products.
+        by_all : bool
+            Whether it is of ``common.rows`` alone, and so for all folds joined to this one.
         """
-        if not self.small if size is None else size > _KEEP_BYTES:
-            return make()
-        # Not functools' way: before Python 3.12 it lets one fold work at a time.
-        with self._keeping:
-            making = self._making.setdefault(name, threading.RLock())
-        # What one head makes is nothing for another to wait for, unless it is the same.
-        with making:
-            if name not in self._kept:
-                self._kept[name] = make()
-            found: Kept = self._kept[name]
-        return found
+        large = not self.small if size is None else size > _KEEP_BYTES
+        return make() if large else (self.common if by_all else self._own).made(name, make)
 
     @property
     def small(self) -> bool:
@@ -209,7 +250,7 @@ class Fold:
             square = values.mean(axis=0, dtype=np.float64) - beside**2
             deviation[columns] = np.sqrt(np.maximum(square, 0))
         deviation[deviation <= _ROUNDING * np.abs(mean)] = 1
-        return mean, deviation
+        return mean, deviation if self.weights is None else deviation / self.weights
 
     def _multiply(self) -> InnerProducts:
         """By stretches of columns: one symmetric product of each gives all that is wanted."""
@@ -247,13 +288,15 @@ def _stretches(n: int, d: int) -> list[slice]:
     return [slice(start, start + step) for start in range(0, d, step)]
 
 
-def whole(X: Any) -> Fold:
-    """Give all rows as the part to fit on, and none to judge by: for the final fits.
+def join(folds: Sequence[Fold]) -> None:
+    """Let folds of the same embeddings share what can be learnt from rows that all fit on."""
+    common = Common(functools.reduce(np.intersect1d, [fold.train for fold in folds]))
+    for fold in folds:
+        fold.common = common
 
-    Parameters
-    ----------
-    X : ndarray, shape (n, d)
-    """
+
+def whole(X: Any) -> Fold:
+    """Give all rows of X (n, d) to fit on, and none to judge by: for the final fits."""
     return Fold(X, np.arange(len(X)), np.arange(0))
 
 
@@ -267,12 +310,15 @@ class Blocks:
     seed, jobs : int
     aside : Path
         A folder for the time being.
+    common : ndarray of int, optional
+        As of `Common`, for a final fit; all rows by default.
     """
 
     rows: Rows
     seed: int
     jobs: int
     aside: Path
+    common: Numbers | None = None
 
     @property
     def memory(self) -> int:

@@ -21,7 +21,18 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from features.cache.rows import Rows
-from models.heads.base import Candidates, Floats, Head, Labels, LabelSets, Settings, Solution
+from models.heads.base import (
+    Candidates,
+    Floats,
+    Format,
+    Head,
+    HeadFileError,
+    Labels,
+    LabelSets,
+    Settings,
+    Solution,
+    require_readable,
+)
 from models.heads.blockwise import Fit, Task, fit_together, moments_of, scaler_of, scores_of
 from models.heads.fold import Blocks, Eigenbasis, Fold
 
@@ -39,6 +50,7 @@ _CONJUGATE_STEPS: Final = 200
 # Of a step, relative to what is found; less is rounding.
 _SETTLED: Final = 1e-5
 _LEAST_SPREAD: Final = 1e-12
+_ARRAYS: Final = ("mean", "deviation", "weights", "intercept")
 
 
 def make_logistic(settings: Settings, seed: int) -> Pipeline:
@@ -83,13 +95,7 @@ class _LogisticRegression(Head):
         return self._pipeline(settings, data.scaler(), fit, seed)
 
     def _pipeline(self, settings: Settings, scaler: StandardScaler, fit: Fit, seed: int) -> Any:
-        pipeline = self.make(settings, seed)
-        pipeline.steps[0] = ("scale", scaler)
-        model = pipeline["classify"]
-        model.coef_, model.intercept_ = fit.weights[None, :], np.array([fit.intercept])
-        model.classes_, model.n_features_in_ = np.array([0, 1]), len(fit.weights)
-        model.n_iter_ = np.array([0], np.int32)
-        return pipeline
+        return _fitted(self.make(settings, seed), scaler, fit)
 
     def _search_blocks(
         self, blocks: Blocks, folds: Sequence[Fold], ys: LabelSets, candidates: Candidates
@@ -120,6 +126,15 @@ class _LogisticRegression(Head):
         task = Task(0, 0, settings["C"])
         fit = fit_together(blocks.rows, [every], [y], [task], moments=moments, seed=blocks.seed)[0]
         return self._pipeline(settings, scaler_of(moments[0]), fit, blocks.seed)
+
+
+def _fitted(pipeline: Pipeline, scaler: StandardScaler, fit: Fit) -> Pipeline:
+    pipeline.steps[0] = ("scale", scaler)
+    model = pipeline["classify"]
+    model.coef_, model.intercept_ = fit.weights[None, :], np.array([fit.intercept])
+    model.classes_, model.n_features_in_ = np.array([0, 1]), len(fit.weights)
+    model.n_iter_ = np.array([0], np.int32)
+    return pipeline
 
 
 def _has_small_eigenproblem(X: npt.NDArray[Any]) -> bool:
@@ -238,6 +253,60 @@ def _settle(
     return point[:-1], float(point[-1])
 
 
+def _holds(estimator: Any) -> bool:
+    """Tell whether it is a pipeline as `make_logistic` makes it, fitted to two classes."""
+    if not isinstance(estimator, Pipeline):
+        return False
+    if [type(part) for _, part in estimator.steps] != [StandardScaler, LogisticRegression]:
+        return False
+    scaler, model = (part for _, part in estimator.steps)
+    classes = getattr(model, "classes_", np.empty(0))
+    return (
+        bool(scaler.with_mean and scaler.with_std)
+        and np.array_equal(classes, [0, 1])
+        and bool(model.fit_intercept)
+    )
+
+
+def _dump(pipeline: Pipeline) -> bytes:
+    from safetensors.numpy import save
+
+    scaler, model = (part for _, part in pipeline.steps)
+    values = scaler.mean_, scaler.scale_, model.coef_[0], model.intercept_
+    return bytes(
+        save(
+            {
+                name: np.ascontiguousarray(value, np.float64)
+                for name, value in zip(_ARRAYS, values, strict=True)
+            }
+        )
+    )
+
+
+def _load(data: bytes) -> Pipeline:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    with require_readable(SafetensorError):
+        arrays = load(data)
+        if set(arrays) != set(_ARRAYS) or arrays["weights"].ndim != 1:
+            raise HeadFileError("it holds other arrays than a logistic regression's")
+        mean, deviation, weights, intercept = (arrays[name] for name in _ARRAYS)
+        d = weights.shape
+        if (
+            [mean.shape, deviation.shape, intercept.shape] != [d, d, (1,)]
+            or any(array.dtype != np.float64 for array in arrays.values())
+            or not all(np.isfinite(array).all() for array in arrays.values())
+            or not (deviation > 0).all()
+        ):
+            raise HeadFileError("its weights and scales make no sense")
+        scaler = StandardScaler()
+        scaler.mean_, scaler.scale_, scaler.var_ = mean, deviation, deviation**2
+        scaler.n_features_in_ = len(mean)
+        fit = Fit(weights, float(intercept[0]))
+        return _fitted(make_logistic({"C": 1.0}, 0), scaler, fit)
+
+
 LOGISTIC_REGRESSION: Final = _LogisticRegression(
     "logistic_regression",
     "Logistic regression",
@@ -248,4 +317,5 @@ LOGISTIC_REGRESSION: Final = _LogisticRegression(
         "sklearn.pipeline.Pipeline",
         "sklearn.preprocessing._data.StandardScaler",
     ),
+    format=Format(".linear.safetensors", _holds, _dump, _load),
 )

@@ -91,6 +91,11 @@ class _XGBoost(Head):
                     found[place] = margins[fold.test]
         return scores
 
+    def forget(self, folds: Sequence[Fold]) -> None:
+        """Drop the bins: they take as much memory as the embeddings."""
+        for fold in folds:
+            fold.common.kept.clear()
+
     def _prepare(self, data: Fold, candidates: Candidates, *, seed: int, jobs: int) -> None:
         for run in runs_of(candidates):
             longest = candidates[run[0]]
@@ -105,19 +110,23 @@ class _XGBoost(Head):
         found = np.empty((len(ys), len(candidates), len(blocks.rows)))
         for run in runs_of(candidates):
             parts = _on_disk(blocks, candidates[run[0]])
+            of, binned = None, None
+            # Those that share bins follow each other.
             for fold in folds:
-                binned = _binned(blocks, parts, fold.train, candidates[run[0]])
+                if binned is None or fold.common is not of:
+                    of, binned = fold.common, None
+                    binned = _binned(blocks, parts, of.rows, candidates[run[0]])
                 for label, y in enumerate(ys):
                     for place, margins in self._stages(
                         run, candidates, binned, y, fold, blocks.seed, blocks.jobs
                     ):
                         found[label, place, fold.test] = margins[fold.test]
-                del binned
+            del binned
         return found
 
     def _refit_blocks(self, blocks: Blocks, settings: Settings, y: Labels) -> Any:
-        every = np.arange(len(blocks.rows))
-        binned = _binned(blocks, _on_disk(blocks, settings), every, settings)
+        rows = np.arange(len(blocks.rows)) if blocks.common is None else blocks.common
+        binned = _binned(blocks, _on_disk(blocks, settings), rows, settings)
         return self._grow(settings, binned, y, blocks.seed, blocks.jobs)
 
     def _stages(
@@ -152,9 +161,10 @@ def _column_parts(settings: Settings, data: Fold, seed: int, jobs: int) -> Colum
     share, bins = settings[_SHARE], _bins(settings)
     return data.shared(
         (share, bins, seed),
-        lambda: ColumnParts(data.X, share, data.train, bins=bins, seed=seed, jobs=jobs),
+        lambda: ColumnParts(data.X, share, data.common.rows, bins=bins, seed=seed, jobs=jobs),
         # XGBoost holds two bytes for a number.
         size=2 * data.X.size,
+        by_all=True,
     )
 
 

@@ -3,8 +3,9 @@
 assessment: Assessment, against, evaluate_bundle, write_scores
 classifier: Classifier
 evidence: Evidence
-feedback: FeedbackFailed, FeedbackRecord, FeedbackStore, add_feedback
+feedback: FeedbackFailed, FeedbackRecord, add_feedback
+feedback_store: FeedbackStore
 text: as_csv, as_json, as_text
 verdict: Rejected, Verdict
-Within the room: products, rivals, scoring, wording
+Within the room: drift, products, rivals, scoring, wording
 """

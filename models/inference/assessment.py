@@ -14,6 +14,7 @@ from scipy.stats import rankdata
 
 from features.cache.contents import Features, Items
 from features.cache.rows import Rows, require_finite
+from features.datasets.splits import CROSS_VALIDATION
 from features.datasets.vocabulary import canonical_class, may_be
 from features.errors import CacheMismatch, LesionError
 from features.presenting import as_bytes, csv_text
@@ -22,6 +23,7 @@ from models.evaluation.binary import evaluate
 from models.evaluation.classes import ClassEvaluation, evaluate_classes
 from models.evaluation.paired import PairedTest, compare_all, sentence
 from models.evaluation.values import Evaluation
+from models.inference.drift import calibration_drift
 from models.inference.rivals import read_scores
 from models.patients.encoding import usable
 from models.patients.tables import Metadata
@@ -114,6 +116,9 @@ def evaluate_bundle(
     found = evaluate(split, labels, scores, probabilities, judged.decision.threshold, seed=seed)
     if found.auc is None:
         notes.append("All images are of one class: no ROC AUC, no average precision.")
+    fitted = judged.metrics[CROSS_VALIDATION]
+    drift = calibration_drift(found, bundle.labels[1], fitted["n"], fitted["positives"])
+    notes += [drift] if drift else []
     classes, told = _assess_classes(bundle, split, items, rows, probabilities)
     return Assessment(found, items, (*notes, *told), classes)
 

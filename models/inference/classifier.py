@@ -288,8 +288,9 @@ class Classifier:
             )
         ]
         if (gallery := self.bundle.gallery) is not None:
-            distances = gallery.distance(embeddings).tolist()
-            alike = gallery.nearest(embeddings, similar) if similar else [()] * len(rows)
+            placed = gallery.place(embeddings)
+            distances = gallery.distance(placed).tolist()
+            alike = gallery.nearest(placed, similar) if similar else [()] * len(rows)
             verdicts = [
                 _compared(gallery, replace(verdict, distance=distance, similar=cases))
                 for verdict, distance, cases in zip(verdicts, distances, alike, strict=True)

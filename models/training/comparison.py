@@ -17,6 +17,8 @@ from models.heads.base import Head
 from models.heads.ensemble import ENSEMBLE, MEMBERS
 from models.patients.fusion import FUSION
 from models.patients.tables import BASELINE, Metadata
+from models.training.breakdowns.leaks import audit_leaks
+from models.training.breakdowns.subgroups import subgroups
 from models.training.fitting import (
     fit_classes,
     fit_ensemble,
@@ -24,12 +26,10 @@ from models.training.fitting import (
     fit_heads,
     fit_metadata,
 )
-from models.training.leaks import audit_leaks
 from models.training.options import Options, Progress, make_study
 from models.training.own_heads import find_head
 from models.training.results import Comparison, HeadResult, Subgroup
 from models.training.selection import select
-from models.training.subgroups import subgroups
 from models.training.tuning import threads
 
 __all__ = ["compare_heads", "paired_tests"]

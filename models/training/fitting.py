@@ -25,6 +25,7 @@ from models.heads.base import Head, Settings, score, worthwhile_threads
 from models.heads.classes import ClassHead, share_out
 from models.heads.ensemble import ENSEMBLE, TITLE, Ensemble, average
 from models.heads.fold import Fold, whole
+from models.machine import give_back
 from models.patients.fusion import FUSION, STRENGTH, cross_fit, fit_fusion
 from models.patients.tables import BASELINE, Metadata
 from models.training.classes import class_codes
@@ -128,6 +129,9 @@ def fit_head(head: Head, study: Study, shared: Workers | None = None) -> HeadRes
     )
     study.tell(f"{head.title}: fitting on all {len(train.y)} training images")
     scored = _fit(head, study, [train.y], [tuned], shared)[0]
+    if len(study.labels) == 1:
+        head.forget([*study.folds, study.everything])
+        give_back()
     return _result(head.name, head.title, tuned, scored, study, began)
 
 

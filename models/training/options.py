@@ -178,6 +178,8 @@ def make_study(parts: dict[str, Part], options: Options, tell: Progress) -> tupl
                 )
     reuse = Reuse(folds, parts["train"].y) if options.reuse else None
     everything = whole(parts["train"].X)
+    # It is all rows, so what half of the folds learnt of some will do.
+    everything.common = folds[-1].common
     return Study(options, parts, folds, everything, labels, tell, reuse), notes
 
 

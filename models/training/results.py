@@ -11,6 +11,7 @@ import numpy.typing as npt
 from models.decisions.decision import Decision
 from models.evaluation.classes import ClassEvaluation
 from models.evaluation.paired import PairedTest
+from models.evaluation.representations import Ranking
 from models.evaluation.values import Evaluation, Interval, number, or_none
 from models.heads.classes import ClassHead, ClassHeads
 
@@ -269,6 +270,8 @@ class Comparison:
         Which class it is, where the data has more than two that can be told apart.
     relabelling : Relabelling
         What classes of the feature file were taken for.
+    ranking : Ranking or None
+        The heads on other networks' embeddings, where several feature files were compared.
     """
 
     labels: tuple[str, str]
@@ -287,6 +290,7 @@ class Comparison:
     images: dict[str, Items] = field(default_factory=dict)
     audit: DataAudit | None = None
     relabelling: Relabelling = field(default_factory=Relabelling)
+    ranking: Ranking | None = None
 
     @property
     def best(self) -> HeadResult:
@@ -319,4 +323,5 @@ class Comparison:
             "subgroups": [subgroup.as_dict() for subgroup in self.subgroups],
             "audit": None if self.audit is None else self.audit.as_dict(),
             **({} if self.classes is None else {"classes": self.classes.as_dict()}),
+            **({} if self.ranking is None else {"ranking": self.ranking.as_dict()}),
         }

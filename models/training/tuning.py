@@ -30,7 +30,7 @@ Floats = npt.NDArray[np.float64]
 
 
 # Raise it when a search would come out differently from the same embeddings.
-_SEARCH: Final = 3
+_SEARCH: Final = 4
 
 
 class Reuse:
@@ -100,6 +100,8 @@ def _hash_of(folds: Sequence[Fold], y: npt.NDArray[Any]) -> str:
         digest = hashlib.sha256(f"{X.dtype} {X.shape} {len(folds)}".encode())
         digest.update(np.ascontiguousarray(X).view(np.uint8).data)
     digest.update(np.asarray(y, np.int8).tobytes())
+    if folds[0].weights is not None:
+        digest.update(folds[0].weights.tobytes())
     for fold in folds:
         digest.update(len(fold.test).to_bytes(8, "little"))
         digest.update(np.asarray(fold.test, np.int64).tobytes())

@@ -14,7 +14,7 @@ import numpy as np
 from flask import current_app, g
 from itsdangerous import BadData, URLSafeTimedSerializer
 
-from models.inference.feedback import FeedbackRecord, FeedbackStore
+from models.inference.feedback import FeedbackRecord
 from service.access.rules import access
 from service.classifier.loaded import LoadedClassifier
 from service.classifier.served import Case, Served
@@ -23,6 +23,7 @@ from service.settings import Settings
 
 if TYPE_CHECKING:
     from models.bundle.loading import Bundle
+    from models.inference.feedback_store import FeedbackStore
 
 __all__ = ["Reviews", "reviewed_labels"]
 
@@ -50,7 +51,7 @@ class Reviews:
     def __init__(self, settings: Settings, classifier: LoadedClassifier) -> None:
         self._classifier = classifier
         self._keep_images = settings.feedback_images
-        self._store = FeedbackStore(settings.feedback, create=True) if settings.feedback else None
+        self._store = _open(settings.feedback) if settings.feedback else None
         self._writing = threading.Lock()
 
     @property
@@ -123,6 +124,13 @@ class Reviews:
             number = self._store.add(record)
         self._classifier.metrics.feedback.labels(record.label).inc()
         return number
+
+
+def _open(address: str) -> FeedbackStore:
+    # Imported late: a database takes a while, and most services keep no feedback.
+    from models.inference.feedback_store import FeedbackStore
+
+    return FeedbackStore(address, create=True)
 
 
 def _serializer() -> URLSafeTimedSerializer:

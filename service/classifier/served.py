@@ -177,7 +177,8 @@ class Served:
         rows = [row for row in found if isinstance(row, np.ndarray)]
         nearest: Iterator[tuple[Similar, ...]] = iter(())
         if rows:
-            nearest = iter(gallery.nearest(self.bundle.spec.combine(np.stack(rows)), count))
+            placed = gallery.place(self.bundle.spec.combine(np.stack(rows)))
+            nearest = iter(gallery.nearest(placed, count))
         return [next(nearest) if isinstance(row, np.ndarray) else row for row in found]
 
     def _decode_all(self, images: Sequence[tuple[str, bytes]]) -> list[Any]:

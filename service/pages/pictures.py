@@ -18,6 +18,7 @@ SIDE: Final = 448
 RAISES: Final = (230, 97, 1)
 LOWERS: Final = (94, 60, 153)
 _STRONGEST: Final = 0.9
+_COMPRESSION: Final = 6
 _KINDS: Final = {b"\xff\xd8\xff": "jpeg", b"\x89PNG": "png", b"RIFF": "webp"}
 
 
@@ -52,12 +53,13 @@ def overlay(effect: npt.NDArray[np.float32], width: int, height: int) -> str:
         (width, height), Image.Resampling.BICUBIC
     )
     strength = np.clip(np.asarray(fine, np.float32), -1, 1)
-    colours = np.where(strength[..., np.newaxis] >= 0, RAISES, LOWERS)
+    pixels = np.empty((height, width, 4), np.uint8)
+    pixels[..., :3] = np.where(strength[..., np.newaxis] >= 0, RAISES, LOWERS)
     # A little more for the faint, which a grey picture swallows.
-    alpha = np.abs(strength) ** 0.8 * _STRONGEST * 255
-    pixels = np.concatenate([colours, alpha[..., np.newaxis]], axis=-1).round().astype(np.uint8)
+    pixels[..., 3] = (np.abs(strength) ** 0.8 * _STRONGEST * 255).round()
     file = io.BytesIO()
-    Image.fromarray(pixels, "RGBA").save(file, "png", optimize=True)
+    # A tenth smaller takes 100 ms more.
+    Image.fromarray(pixels, "RGBA").save(file, "png", compress_level=_COMPRESSION)
     return data_uri(file.getvalue(), "png")
 
 

@@ -30,7 +30,7 @@ def take(new: Path, place: Path) -> None:
 
 
 def spoil(bundle: Path) -> None:
-    with (bundle / "head.skops").open("r+b") as head:
+    with (bundle / "head.linear.safetensors").open("r+b") as head:
         head.seek(100)
         head.write(b"!")
 

@@ -7,6 +7,7 @@ import signal
 import socket
 import struct
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -103,7 +104,7 @@ def test_an_altered_bundle_is_refused(bundle: Path, tmp_path: Path) -> None:
     altered.mkdir()
     for file in bundle.iterdir():
         (altered / file.name).write_bytes(file.read_bytes())
-    with (altered / "head.skops").open("r+b") as head:
+    with (altered / "head.linear.safetensors").open("r+b") as head:
         head.seek(100)
         head.write(b"!")
     run = run_service("--bundle", altered, "--port", "0")
@@ -270,3 +271,14 @@ def test_nonsense_on_the_wire_ends_that_connection_only(server: Server, nonsense
     assert answer == b"" or answer.split()[1] in {b"400", b"431"}
     assert server.get("/healthz").status == 200
     assert server.errors.read_text() == ""
+
+
+def test_no_database_is_imported_where_no_feedback_is_kept() -> None:
+    program = (
+        "import sys; from service import app, server; from models.inference import classifier; "
+        "print('sqlalchemy' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "False"

@@ -24,7 +24,10 @@ EXTRAS: Final = {
     "excel": (("openpyxl",), "tables in .xlsx"),
     "parquet": (("pyarrow",), "tables in .parquet"),
     "int8": (("nncf",), "--precision int8"),
+    "onnx": (("onnx",), "networks in ONNX files"),
+    "jax": (("jax",), "networks computed by JAX, as on GPUs"),
     "gunicorn": (("gunicorn",), "several processes of the service"),
+    "redis": (("redis",), "limits that several processes of the service share"),
 }
 _BACKENDS: Final = ("tensorflow", "jax", "torch")
 _LEAST_MEMORY: Final = 1 << 30

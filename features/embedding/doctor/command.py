@@ -13,8 +13,10 @@ from features.embedding.doctor.checkup import check
 from features.embedding.doctor.findings import Finding
 from features.embedding.doctor.stages import Rates, measure
 from features.embedding.extractor import load_extractor
+from features.embedding.specification import ExtractorSpec
 from features.errors import ExtractorError
 from features.networks.engines import PRECISIONS
+from features.networks.imported.lookup import find_network
 from features.networks.registry import DEFAULT_NETWORK, NETWORKS, RECIPES
 from features.presenting import json_text, shown
 
@@ -38,6 +40,11 @@ _MARKS: Final = {"ok": "ok", "missing": "MISSING", "optional": "-"}
     help="With --benchmark: say how long so many images take.",
 )  # fmt: skip
 @click.option(
+    "--network", default=DEFAULT_NETWORK, show_default=True,
+    metavar="NAME|FILE.onnx|PACKAGE.MODULE:FUNCTION",
+    help="With --benchmark: the network, as for extract_features.py.",
+)  # fmt: skip
+@click.option(
     "--recipe", type=click.Choice(RECIPES), default="accurate", show_default=True,
     help="With --benchmark: what is read off the network.",
 )  # fmt: skip
@@ -54,6 +61,7 @@ def doctor(
     as_json: bool,
     benchmark: bool,
     images: int,
+    network: str,
     recipe: str,
     engine: str,
     precision: str,
@@ -65,9 +73,10 @@ def doctor(
     found = check(out)
     rates, name = None, ""
     if benchmark:
-        # Random weights take the same time, and are always at hand.
+        frozen, brought = find_network(network)
+        # Random weights take the same time, and are always at hand; ONNX files bring theirs.
         extractor = load_extractor(
-            DEFAULT_NETWORK, "untrained", recipe=recipe, engine=engine, precision=precision
+            frozen, brought or "untrained", recipe=recipe, engine=engine, precision=precision
         )
         if not as_json:
             click.echo("measuring for about a minute …", err=True)
@@ -85,7 +94,7 @@ def doctor(
         for line in _lines(found):
             click.echo(line)
         if rates is not None:
-            for line in _rate_lines(rates, name, images, recipe, extractor.spec.precision):
+            for line in _rate_lines(rates, name, images, recipe, extractor.spec):
                 click.echo(line)
     if any(each.state == "missing" for each in found):
         sys.exit(1)
@@ -114,14 +123,16 @@ def _lines(found: list[Finding]) -> list[str]:
     return lines
 
 
-def _rate_lines(rates: Rates, name: str, images: int, recipe: str, precision: str) -> list[str]:
+def _rate_lines(
+    rates: Rates, name: str, images: int, recipe: str, spec: ExtractorSpec
+) -> list[str]:
     shared = " (shares the cores with decoding)" if rates.on_cpu else ""
     return [
-        f"images per second, {DEFAULT_NETWORK}, {recipe}, drawn pictures of 600 x 600 pixels:",
+        f"images per second, {spec.network}, {recipe}, drawn pictures of 600 x 600 pixels:",
         f"  reading and hashing: {rates.read:,.0f}",
         f"  decoding, one core: {rates.decode_one:,.0f}",
-        f"  decoding, all cores: {rates.decode:,.0f}",
-        f"  network, {name}, {precision}: {rates.network:,.1f}{shared}",
+        f"  reading and decoding, a process for each core: {rates.decode:,.0f}",
+        f"  network, {name}, {spec.precision}: {rates.network:,.1f}{shared}",
         f"  writing: {rates.write:,.0f}",
         f"what limits: {rates.limit}",
         f"{images:,} images: about {_time(rates.hours(images))}, at {rates.whole:,.1f} a second "

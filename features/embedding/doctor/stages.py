@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
+import itertools
 import os
 import tempfile
 import time
@@ -20,7 +22,8 @@ from features.datasets.drawn import LABELS, sample_lesion
 from features.datasets.drawn_lesion import draw_lesion
 from features.embedding.doctor.machine import cores
 from features.embedding.extractor import Extractor
-from features.images.decoding import decode
+from features.images.decoding import Frame, decode
+from features.images.processes import Readers
 from features.images.sources.files import read_file
 
 __all__ = ["Rates", "measure"]
@@ -29,6 +32,8 @@ _SECONDS: Final = 8.0
 _SIDE: Final = 600
 _DRAWN: Final = 8
 _FILES: Final = 256
+# Images for each process before the clock is started.
+_WARM: Final = 60
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,8 @@ class Rates:
     Parameters
     ----------
     read, decode_one, decode, network, write : float
-        Files read and hashed; decoded on one core, and on all; embedded; embeddings written.
+        Files read and hashed; decoded on one core; read and decoded by processes on all cores, as
+        in extraction; embedded; embeddings written.
     on_cpu : bool
         Whether network and decoders share the cores.
     start : float
@@ -57,7 +63,7 @@ class Rates:
     def whole(self) -> float:
         """Images per second of all stages together, if they take turns well."""
         if self.on_cpu:
-            return 1 / (1 / self.network + 1 / self.decode + 1 / self.read)
+            return 1 / (1 / self.network + 1 / self.decode)
         return min(self.network, self.decode, self.read, self.write)
 
     @property
@@ -105,11 +111,7 @@ def measure(extractor: Extractor, folder: Path, seconds: float = _SECONDS) -> Ra
         with ThreadPoolExecutor(usable) as pool:
             read = _rate(seconds / 2, len(files), lambda: list(pool.map(_hash, files)))
             one = _rate(seconds / 2, 16, lambda: [decode(each, *frames) for each in data[:16]])
-            several = _rate(
-                seconds,
-                len(data),
-                lambda: list(pool.map(lambda each: decode(each, *frames), data)),
-            )
+            several = _decode_rate(files, frames, usable, seconds)
             batch = [decode(data[row % len(data)], *frames).frames for row in range(engine.batch)]
             pixels = [np.stack(frame) for frame in zip(*batch, strict=True)]
             # Two at a time, as many as a device may have in flight.
@@ -136,6 +138,24 @@ def _draw(folder: Path) -> list[Path]:
         path.write_bytes(data.getvalue())
         files.append(path)
     return files
+
+
+def _decode_rate(
+    files: Sequence[Path], frames: Sequence[Frame], cores: int, seconds: float
+) -> float:
+    """Have files decoded as extraction does; images per second once all processes are at work."""
+    wanted = ((number, str(path), False) for number, path in enumerate(itertools.cycle(files)))
+    with Readers(frames, len(files) * cores, processes=cores) as readers:
+        readers.start(wanted)
+        begun = 0.0
+        for count, (read, _) in enumerate(readers.results(), start=-_WARM * cores):
+            if read.reason:
+                raise OSError(errno.EIO, read.reason)
+            if count == 0:
+                begun = time.perf_counter()
+            elif count > 0 and (taken := time.perf_counter() - begun) > seconds:
+                return count / taken
+    raise ValueError("got no files")
 
 
 def _hash(path: Path) -> str:

@@ -159,6 +159,7 @@ export class Results {
       if (error.name !== "AbortError" && !(error instanceof TypeError)) throw error;
       told = error.name === "AbortError" ? "it was stopped." : "the server can't be reached.";
     }
+    later.removeAttribute("aria-busy");
     later.querySelector(".look__wait").textContent = `There is no map: ${told}`;
   }
 

@@ -71,12 +71,13 @@ def semaphores(pid: int) -> list[Path]:
     return list(SHARED.glob(f"sem.loky-{pid}-*"))
 
 
-def workers(parent: int, busy: float) -> Iterator[int]:
-    """Name the processes that decode, once they have computed for so many seconds."""
-    for child in psutil.Process(parent).children():
-        with contextlib.suppress(psutil.NoSuchProcess):
-            if "popen_loky" in " ".join(child.cmdline()) and child.cpu_times().user > busy:
-                yield child.pid
+def workers(parent: int) -> Iterator[int]:
+    """Name the processes that decode, once they have begun: they see the memory for pixels."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(parent).children():
+            with contextlib.suppress(OSError):
+                if "lesion-pixels" in Path(f"/proc/{child.pid}/maps").read_text(encoding="utf-8"):
+                    yield child.pid
 
 
 def test_the_same_file_comes_of_workers_that_are_killed(
@@ -87,7 +88,7 @@ def test_the_same_file_comes_of_workers_that_are_killed(
     with started(images, out) as process:
         while process.poll() is None and len(killed) < 2:
             # A worker that has begun has read what it works with.
-            for pid in set(workers(process.pid, busy=0.5)) - killed:
+            for pid in set(workers(process.pid)) - killed:
                 os.kill(pid, signal.SIGKILL)
                 killed.add(pid)
                 break

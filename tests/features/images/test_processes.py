@@ -9,12 +9,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 from joblib.externals.loky import ProcessPoolExecutor
+from joblib.externals.loky.backend import resource_tracker as loky_tracker
 
 from features.images.decoding import Frame, decode
 from features.images.processes import Readers
@@ -211,6 +213,12 @@ def test_a_few_images_are_not_worth_a_process(paths: list[str]) -> None:
         assert not [each for each in left if "popen_loky" in " ".join(each.cmdline())]
 
 
+def test_a_few_images_are_read_right_a_second_time_in_the_same_process(paths: list[str]) -> None:
+    for some in (paths[:3], paths[3:6], paths[:3]):
+        with Readers(FRAMES, len(some)) as readers:
+            assert all(read.decoded for read in read_by(readers, some).values())
+
+
 def test_where_no_process_can_be_started_threads_read(
     paths: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -226,6 +234,9 @@ def test_where_no_process_can_be_started_threads_read(
 def test_processes_that_die_before_they_do_anything_are_not_started_for_ever(
     paths: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # What sees to it that no semaphores are left is a process, too, and must have begun before.
+    resource_tracker.ensure_running()
+    loky_tracker.ensure_running()
     folder = tmp_path / "hook"
     folder.mkdir()
     (folder / "sitecustomize.py").write_text("import os\nos._exit(3)")

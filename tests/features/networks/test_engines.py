@@ -271,6 +271,18 @@ def test_without_a_folder_to_keep_it_in_the_network_is_converted_all_the_same(
     assert distance(engine.run(pixels), KerasEngine(SMALL, 32).run(pixels)) < 1e-4
 
 
+def test_on_jax_it_is_told_that_openvino_can_not_take_the_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import keras
+
+    monkeypatch.setenv("LESION_CACHE", str(tmp_path))
+    monkeypatch.setattr(keras.config, "backend", lambda: "jax")
+    with pytest.raises(ExtractorError, match="again with KERAS_BACKEND=tensorflow"):
+        converted_network(SMALL, "fp32")
+    assert not list((tmp_path / "networks").iterdir())
+
+
 def test_a_broken_conversion_is_told(tmp_path: Path) -> None:
     path = tmp_path / "network.xml"
     path.write_text("no network")

@@ -30,16 +30,19 @@ from tests.pictures import image_bytes
 every_network = pytest.mark.parametrize("network", NETWORKS.values(), ids=list(NETWORKS))
 # One of each kind that Keras scales the pixels of in a way of its own; the others take long.
 QUICK = ("inception_v3", "vgg16", "efficientnet_b0", "mobilenet_v3_small")
-# Larger ones take the memory of a small machine and are built as the smaller of their kind are.
-LARGEST = 70_000_000
-built_networks = pytest.mark.parametrize(
-    "network",
-    [
-        pytest.param(each, marks=() if each.name in QUICK else pytest.mark.slow, id=each.name)
-        for each in NETWORKS.values()
-        if (each.parameters or 0) <= LARGEST
-    ],
-)
+quick_networks = pytest.mark.parametrize("network", [NETWORKS[name] for name in QUICK], ids=QUICK)
+
+
+def up_to(parameters: int) -> pytest.MarkDecorator:
+    """Take the networks of a size; larger ones are built as the smaller of their kind are."""
+    return pytest.mark.parametrize(
+        "network",
+        [
+            pytest.param(each, marks=() if each.name in QUICK else pytest.mark.slow, id=each.name)
+            for each in NETWORKS.values()
+            if each.name in QUICK or (each.parameters or 0) <= parameters
+        ],
+    )
 
 
 def origin_of(network: Network) -> KerasApplication:
@@ -66,7 +69,7 @@ def test_pixels_are_prepared_as_keras_prepares_them(network: Network) -> None:
     )
 
 
-@built_networks
+@up_to(15_000_000)
 def test_embeddings_are_those_of_keras_with_its_own_weights_and_preprocessing(
     network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -99,7 +102,7 @@ def test_embeddings_are_those_of_keras_with_its_own_weights_and_preprocessing(
     assert np.ptp(embeddings, axis=0).max() > 0
 
 
-@built_networks
+@up_to(30_000_000)
 def test_the_table_says_what_keras_says(network: Network) -> None:
     origin, told = origin_of(network), describe(origin_of(network).function)
     assert told["weights"] == origin.url
@@ -121,7 +124,7 @@ def test_every_step_of_preprocessing_is_taken_in_the_order_of_the_channels() -> 
     np.testing.assert_array_equal(preprocess(pixels, Preprocessing()), pixels)
 
 
-@built_networks
+@quick_networks
 def test_the_layers_have_the_channels_that_keras_gives_them(network: Network) -> None:
     base = build_base(origin_of(network), side_of(network))
     assert dict(network.layers) == {
@@ -129,7 +132,7 @@ def test_the_layers_have_the_channels_that_keras_gives_them(network: Network) ->
     }
 
 
-@built_networks
+@quick_networks
 def test_untrained_weights_are_the_same_everywhere(network: Network) -> None:
     origin = origin_of(network)
     base = build_base(origin, side_of(network))

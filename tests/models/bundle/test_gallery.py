@@ -42,7 +42,7 @@ def test_the_nearest_are_named_with_their_pictures(tmp_path: Path) -> None:
     features = pictured(tmp_path / "images")
     gallery = read_gallery(written(tmp_path, features), SMALL)
     for at in (0, 5, 11):
-        found = gallery.nearest(features.embeddings[at : at + 1], 3)[0]
+        found = gallery.nearest(gallery.place(features.embeddings[at : at + 1]), 3)[0]
         assert found[0].sha256 == features.items.sha256[at]
         assert found[0].label == features.items.label[at]
         assert found[0].distance == pytest.approx(0, abs=2e-3)
@@ -55,7 +55,7 @@ def test_the_nearest_are_named_with_their_pictures(tmp_path: Path) -> None:
             assert Image.open(io.BytesIO(picture)).size == (96, 48)
     exact = features.embeddings / np.linalg.norm(features.embeddings, axis=1, keepdims=True)
     distances = 1 - exact[0] @ exact.T
-    order = gallery.nearest(features.embeddings[:1], 12)[0]
+    order = gallery.nearest(gallery.place(features.embeddings[:1]), 12)[0]
     np.testing.assert_allclose([one.distance for one in order], np.sort(distances), atol=5e-3)
 
 

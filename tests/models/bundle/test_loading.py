@@ -38,7 +38,7 @@ pytestmark = pytest.mark.usefixtures("no_openvino")
 
 FILES = (
     "bundle.json",
-    "head.skops",
+    "head.linear.safetensors",
     "network.weights.h5",
     "comparison.json",
     "gallery.h5",
@@ -123,7 +123,7 @@ def test_a_bundle_comes_back(name: str, tmp_path: Path) -> None:
 def test_the_same_comparison_gives_the_same_head_and_figures(tmp_path: Path) -> None:
     for name in ("one", "two"):
         publish_bundle(tmp_path / name, compared(), FEATURES)
-    for name in ("head.skops", "comparison.json"):
+    for name in ("head.linear.safetensors", "comparison.json"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
@@ -242,7 +242,7 @@ def test_a_link_out_of_the_folder_is_refused(folder: Path) -> None:
         lambda values: values.update(extractor={}),
         lambda values: values["extractor"].update(input_size=299),
         lambda values: values.update(head_file="report.html"),
-        lambda values: values.update(head_file="../head.skops"),
+        lambda values: values.update(head_file="../head.linear.safetensors"),
         lambda values: values.update(head_file="head.json"),
         lambda values: values.update(network_file="network.h5"),
         lambda values: values["files"].pop("report.html"),
@@ -271,17 +271,17 @@ def test_a_head_for_other_embeddings_is_refused(folder: Path) -> None:
     other = cluster_features(spec=spec_of(SMALL + 1))
     comparison = compare_heads(other, Options(heads=["logistic_regression"], folds=3, jobs=1))
     publish_bundle(folder.parent / "other", comparison, other)
-    content = (folder.parent / "other" / "head.skops").read_bytes()
-    known = add_file(folder, "head.skops", content)
-    change(folder, lambda values: values["files"].update({"head.skops": known}))
+    content = (folder.parent / "other" / "head.linear.safetensors").read_bytes()
+    known = add_file(folder, "head.linear.safetensors", content)
+    change(folder, lambda values: values["files"].update({"head.linear.safetensors": known}))
     with pytest.raises(BundleRefused, match=f"{SMALL + 1} numbers .* expected {SMALL} and 2"):
         load_bundle(folder)
 
 
 def test_a_head_that_is_none_is_refused(folder: Path) -> None:
-    known = add_file(folder, "head.skops", b"PK\x05\x06" + bytes(18))
-    change(folder, lambda values: values["files"].update({"head.skops": known}))
-    with pytest.raises(BundleRefused, match=r"head\.skops is not a head"):
+    known = add_file(folder, "head.linear.safetensors", b"PK\x05\x06" + bytes(18))
+    change(folder, lambda values: values["files"].update({"head.linear.safetensors": known}))
+    with pytest.raises(BundleRefused, match=r"head\.linear\.safetensors is not a head"):
         load_bundle(folder)
 
 

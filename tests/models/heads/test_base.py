@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 from sklearn.naive_bayes import GaussianNB
 
-from models.heads import HEADS
+from models.heads import HEADS, base
 from models.heads.base import score
 from models.heads.fold import whole
 from tests.models.data.clusters import clusters
@@ -45,6 +45,23 @@ def test_single_images_score_as_in_a_batch(name: str) -> None:
     estimator = head.fit(head.candidates(32)[0], X, y, seed=0, jobs=1)
     alone = [score(estimator, X[place : place + 1])[0] for place in range(20)]
     np.testing.assert_allclose(alone, score(estimator, X[:20]), rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_many_images_are_scored_a_part_at_a_time(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    X, y = clusters(101)
+    head = HEADS[name]
+    estimator = head.fit(head.candidates(32)[0], X, y, seed=0, jobs=1)
+    expected, sizes = score(estimator, X), list[int]()
+    asked = "decision_function" if hasattr(estimator, "decision_function") else "predict_proba"
+    ask = getattr(estimator, asked)
+    monkeypatch.setattr(base, "_AT_ONCE", 32 * 20)
+    monkeypatch.setattr(estimator, asked, lambda rows: sizes.append(len(rows)) or ask(rows), False)
+    np.testing.assert_allclose(score(estimator, X), expected, rtol=1e-6, atol=1e-9)
+    assert max(sizes) <= 20
+    assert sum(sizes) == 101
 
 
 def test_certain_probabilities_give_finite_scores() -> None:

@@ -88,7 +88,7 @@ def test_a_file_gives_back_the_same_ensemble(names: tuple[str, ...], tmp_path: P
 
 
 def table(**change: Any) -> bytes:
-    entry = {"name": "svm", "file": "head.skops", "centre": 0.0, "width": 1.0} | change
+    entry = {"name": "svm", "file": "head.safetensors", "centre": 0.0, "width": 1.0} | change
     return json.dumps([entry]).encode()
 
 
@@ -114,7 +114,8 @@ def test_a_table_without_sense_is_refused(about: bytes, reason: str, tmp_path: P
 
 def test_a_member_within_is_looked_at_like_any_head(tmp_path: Path) -> None:
     dump_head(fitted(*MEMBERS), tmp_path)
-    data = edited((tmp_path / "head.zip").read_bytes(), **{"0/head.skops": b"cos\nsystem\n"})
+    smuggled = {"0/head.linear.safetensors": b"cos\nsystem\n"}
+    data = edited((tmp_path / "head.zip").read_bytes(), **smuggled)
     with pytest.raises(HeadFileError, match="can't be read"):
         load_head("head.zip", data)
 
@@ -131,7 +132,7 @@ def test_compressed_members_are_refused(tmp_path: Path) -> None:
     written = io.BytesIO()
     with zipfile.ZipFile(written, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("ensemble.json", table())
-        archive.writestr("0/head.skops", bytes(10_000_000))
+        archive.writestr("0/head.safetensors", bytes(10_000_000))
     with pytest.raises(HeadFileError, match="compressed"):
         load_head("head.zip", written.getvalue())
 

@@ -97,6 +97,12 @@ def test_an_estimator_of_safe_parts_comes_back_with_the_same_scores(
     np.testing.assert_array_equal(score(again, X), score(head, X))
 
 
+def test_a_logistic_regression_in_skops_format_as_it_was_kept_before_is_still_read() -> None:
+    head = fitted("logistic_regression")
+    again = load_head("head.skops", skops.io.dumps(head))
+    np.testing.assert_array_equal(score(again, X), score(head, X))
+
+
 class Payload:
     """Makes a file when it is unpickled."""
 
@@ -107,7 +113,7 @@ class Payload:
         return open, (str(self.path), "w")
 
 
-@pytest.mark.parametrize("file", ["head.skops", "head.json"])
+@pytest.mark.parametrize("file", ["head.skops", "head.json", "head.linear.safetensors"])
 def test_a_pickle_is_refused_and_not_run(file: str, tmp_path: Path) -> None:
     trap = tmp_path / "was_run"
     with pytest.raises(HeadFileError, match="can't be read"):
@@ -119,7 +125,7 @@ def test_a_pickle_inside_of_an_array_is_not_run(tmp_path: Path) -> None:
     trap = tmp_path / "was_run"
     array = io.BytesIO()
     np.save(array, np.array([Payload(trap)], dtype=object), allow_pickle=True)
-    file = dump_head(fitted("logistic_regression"), tmp_path)
+    file = dump_head(GaussianNB().fit(X, Y), tmp_path)
     data = (tmp_path / file).read_bytes()
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         arrays = {name: array.getvalue() for name in archive.namelist() if name.endswith(".npy")}

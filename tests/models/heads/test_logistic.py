@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
+from safetensors.numpy import load, save
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from features.cache.rows import Rows
 from models.heads.base import score
+from models.heads.files import HeadFileError, dump_head, load_head
 from models.heads.fold import whole
 from models.heads.logistic import LOGISTIC_REGRESSION
 from tests.models.data.blocks import data
@@ -54,3 +59,30 @@ def test_so_many_candidates_are_tried() -> None:
 )
 def test_it_goes_by_blocks_where_the_eigenproblem_is_large(n: int, d: int, blocks: bool) -> None:
     assert LOGISTIC_REGRESSION.by_blocks(np.broadcast_to(np.float32(0), (n, d))) == blocks
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"weights": np.zeros(11)},
+        {"weights": np.zeros((1, 12))},
+        {"weights": np.full(12, np.nan)},
+        {"deviation": np.zeros(12)},
+        {"mean": np.zeros(12, np.float32)},
+        {"intercept": np.zeros(2)},
+        {"surplus": np.zeros(1)},
+    ],
+)
+def test_arrays_that_make_no_sense_are_refused(change: dict[str, Any], tmp_path: Path) -> None:
+    X, y = clusters(80, 12, distance=1.0)
+    file = dump_head(LOGISTIC_REGRESSION.fit({"C": 1.0}, X, y, seed=0, jobs=1), tmp_path)
+    assert file == "head.linear.safetensors"
+    arrays = load((tmp_path / file).read_bytes())
+    with pytest.raises(HeadFileError, match=r"other arrays|no sense"):
+        load_head(file, save(arrays | change))
+
+
+def test_without_an_intercept_it_is_kept_as_it_is(tmp_path: Path) -> None:
+    X, y = clusters(80, 12, distance=1.0)
+    own = make_pipeline(StandardScaler(), LogisticRegression(fit_intercept=False)).fit(X, y)
+    assert dump_head(own, tmp_path) == "head.skops"

@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from models.heads.base import score
-from models.heads.boosting import runs_of
+from models.heads.boosting import ColumnParts, runs_of
 from models.heads.files import HeadFileError, dump_head, load_head
 from models.heads.fold import whole
 from models.heads.trees import XGBOOST
+from models.training.folds import make_folds
 from tests.models.data.clusters import clusters
 
 
@@ -41,6 +43,37 @@ def test_xgboost_scores_are_its_margins() -> None:
     np.testing.assert_allclose(
         score(estimator, X), estimator.predict(X, output_margin=True), atol=1e-4
     )
+
+
+def test_folds_that_share_bins_learn_nothing_from_what_they_judge_by() -> None:
+    X, y = clusters(100, 40)
+    chosen = [XGBOOST.candidates(40)[0]]
+
+    def scores(X: npt.NDArray[Any], place: int) -> npt.NDArray[Any]:
+        folds = make_folds(X, y, np.arange(100), folds=5, seed=0)
+        return XGBOOST.search(folds[place], [y], chosen, seed=0, jobs=1)[0, 0]
+
+    for place, fold in enumerate(make_folds(X, y, np.arange(100), folds=5, seed=0)):
+        altered = X.copy()
+        altered[fold.test[-8:]] = 1e3
+        np.testing.assert_array_equal(scores(altered, place)[:-8], scores(X, place)[:-8])
+
+
+def test_two_binnings_serve_all_folds_and_the_final_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    X, y = clusters(100, 200)
+    binned = []
+    bin_one = ColumnParts._bin
+    monkeypatch.setattr(
+        ColumnParts, "_bin", lambda parts, number: binned.append(number) or bin_one(parts, number)
+    )
+    settings = XGBOOST.candidates(200)[0]
+    folds = make_folds(X, y, np.arange(100), folds=5, seed=0)
+    every = whole(X)
+    every.common = folds[-1].common
+    for fold in folds:
+        XGBOOST.search(fold, [y], [settings], seed=0, jobs=1)
+    XGBOOST.refit(settings, every, y, seed=0, jobs=1)
+    assert sorted(binned) == [0, 0, 1, 1, 2, 2]
 
 
 def fitted() -> Any:

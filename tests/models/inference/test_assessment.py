@@ -171,7 +171,9 @@ def test_repeated_and_contradicting_images_are_left_out(bundle: Bundle) -> None:
     assert found.notes == (
         "Repeated images used only once: 1.",
         "Images left out because of contradicting labels: 1.",
+        found.notes[2],
     )
+    assert found.notes[2].startswith("Probabilities agree with these images as far as")
 
 
 def test_one_class_is_judged_as_far_as_it_goes(bundle: Bundle, cache: Path) -> None:
@@ -302,3 +304,21 @@ def test_the_score_of_another_image_is_never_taken(tmp_path: Path) -> None:
     path.write_text("image,score\nb/1.jpg,0.5\nc/1.jpg,0.7\n")
     found, _ = read_scores(path, items, np.array([0, 1], np.int8))
     np.testing.assert_array_equal(found, [np.nan, 0.5])
+
+
+def test_a_collection_with_other_names_and_another_share_is_judged(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    kept = np.flatnonzero((FEATURES.items.label == "melanoma") | (np.arange(240) % 6 == 0))
+    items = FEATURES.items.take(kept)
+    label = np.where(items.label == "melanoma", "malignant", "naevus")
+    other = replace(FEATURES, items=replace(items, label=label, split=np.full(len(kept), "")))
+    write_features(tmp_path / "other.h5", other)
+    words = (bundle.folder, tmp_path / "other.h5", "--split", "all")
+    refused = invoke(*words)
+    assert refused.exit_code == 1
+    assert "say --positive malignant" in refused.output
+    done = invoke(*words, "--positive", "malignant")
+    assert done.exit_code == 0, done.output
+    assert "note: ATTENTION: calibration has drifted: probabilities are too low" in done.output
+    assert "of these images are melanoma, of those it was calibrated on" in done.output

@@ -17,7 +17,8 @@ import pytest
 
 from features.cache.contents import Features, Items
 from features.embedding.specification import ExtractorSpec
-from models.inference.feedback import FeedbackFailed, FeedbackRecord, FeedbackStore, add_feedback
+from models.inference.feedback import FeedbackFailed, FeedbackRecord, add_feedback
+from models.inference.feedback_store import FeedbackStore
 from tests.conftest import ROOT
 
 SPEC = ExtractorSpec("inception_v3", "untrained", "0" * 64, 75, 8, ("mixed10",))
@@ -140,7 +141,7 @@ WRITER = textwrap.dedent(
     """
     import sys
     from tests.models.inference.test_feedback import record
-    from models.inference.feedback import FeedbackStore
+    from models.inference.feedback_store import FeedbackStore
     store = FeedbackStore(sys.argv[1], create=True)
     for number in range(10_000):
         store.add(record(number))

@@ -13,8 +13,8 @@ from models.heads.classes import ClassHead, ClassHeads
 from models.heads.ensemble import Ensemble, Scale
 from models.heads.fold import whole
 from models.heads.svm import KernelMachine
-from models.inference import products
-from models.inference.products import inner_products
+from models.inference import products, scoring
+from models.inference.products import inner_products, weighted_sums
 from models.inference.scoring import changes_of, to_serve
 
 N, D = 120, 700
@@ -77,6 +77,34 @@ def test_a_part_that_changes_is_scored_as_the_whole_would_be(name: str, start: i
     assert np.abs(found - expected).max() < 1e-4 * expected.std()
 
 
+def test_an_svm_scores_small_changes_by_its_slope_but_for_those_that_change_most(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _, head = served("svm")
+    X = lesions()[0]
+    rng = np.random.default_rng(5)
+    sizes = rng.gamma(1.0, 0.1, (300, 1))
+    parts = (X[:1, 250:340] + sizes * rng.normal(size=(300, 90))).astype(np.float32)
+    rows = np.repeat(X[:1], len(parts), axis=0)
+    rows[:, 250:340] = parts
+    expected = score(head, rows)
+    changes = changes_of(head, X[:1])
+    multiplied = []
+
+    def counted(given: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+        multiplied.append(len(given))
+        return inner_products(given, vectors)
+
+    monkeypatch.setattr(scoring, "inner_products", counted)
+    found = changes(250, parts)
+    largest = np.abs(expected - score(head, X[:1])).max()
+    off = np.abs(found - expected)
+    assert 1e-6 * largest < off.max() < 0.01 * largest
+    assert sum(multiplied) < len(parts) / 4
+    most = np.argsort(np.square(parts - X[0, 250:340]).sum(axis=1))[-5:]
+    assert off[most].max() < 1e-4 * largest
+
+
 def test_an_svm_is_served_without_its_vectors_in_single_precision() -> None:
     machine, head = served("svm")
     assert isinstance(machine, KernelMachine)
@@ -100,7 +128,10 @@ def test_products_of_half_precision_are_those_of_single(
             raise ImportError("No module named 'openvino'")
 
         monkeypatch.setattr(products, "import_openvino", missing)
-        monkeypatch.setattr(products._Multiplier, "_one", None)
+        monkeypatch.setattr(products._Multiplier, "_made", {})
     expected = rows.astype(np.float64) @ vectors.T.astype(np.float64)
     np.testing.assert_allclose(inner_products(rows, vectors), expected, atol=2e-3)
     assert inner_products(rows, vectors[:0]).shape == (3, 0)
+    weights = rng.normal(size=(2, 777)).astype(np.float32)
+    expected = weights.astype(np.float64) @ vectors.astype(np.float64)
+    np.testing.assert_allclose(weighted_sums(weights, vectors), expected, atol=2e-3)

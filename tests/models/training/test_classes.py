@@ -357,10 +357,10 @@ def test_a_bundle_with_altered_classes_is_refused(change: Any, three: Path, tmp_
 def test_an_altered_head_of_a_class_is_refused(three: Path, tmp_path: Path) -> None:
     for path in (three / "bundle").iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())
-    data = bytearray((tmp_path / "class-1.skops").read_bytes())
+    data = bytearray((tmp_path / "class-1.linear.safetensors").read_bytes())
     data[len(data) // 2] ^= 1
-    (tmp_path / "class-1.skops").write_bytes(data)
-    with pytest.raises(BundleRefused, match=r"class-1\.skops is not the file"):
+    (tmp_path / "class-1.linear.safetensors").write_bytes(data)
+    with pytest.raises(BundleRefused, match=r"class-1\.linear\.safetensors is not the file"):
         load_bundle(tmp_path)
 
 

@@ -16,7 +16,7 @@ import pytest
 from features.cache.contents import Features, write_features
 from models.bundle.loading import load_bundle
 from models.inference.classifier import Classifier
-from models.inference.feedback import FeedbackStore
+from models.inference.feedback_store import FeedbackStore
 from tests.conftest import Run
 from tests.service.asking import Answer, Keys, Server, lesion_jpeg, run_service
 

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, Route, expect
 
-from models.inference.feedback import FeedbackStore
+from models.inference.feedback_store import FeedbackStore
 from tests.service.asking import Keys, Server, lesion_jpeg
 from tests.service.browsing import Visit, classify, expect_verdict
 

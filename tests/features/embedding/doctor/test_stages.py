@@ -14,7 +14,7 @@ RATES = Rates(
 
 
 def test_on_a_cpu_the_stages_share_the_cores() -> None:
-    assert RATES.whole == pytest.approx(1 / (0.04 + 0.01 + 0.001))
+    assert RATES.whole == pytest.approx(1 / (0.04 + 0.01))
     assert RATES.limit == "the network"
     assert RATES.hours(3600) == pytest.approx(0.01 + 1 / RATES.whole)
 

@@ -1,0 +1,205 @@
+"""Embeddings of several networks put together: side by side, and by averaging their scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from features.cache.contents import Features
+from features.cache.rows import Rows
+from models.heads.ensemble import ENSEMBLE, MEMBERS
+from models.heads.fold import Fold
+from models.machine import available, needed_at_once
+from models.training.fitting import fit_ensemble, fit_heads
+from models.training.options import Options, Progress, Study, make_study
+from models.training.own_heads import find_head
+from models.training.results import HeadResult
+from models.training.selection import Part, select
+from models.training.tuning import Reuse, threads
+
+__all__ = ["Combination", "average_files", "block_weights", "join_files"]
+
+Groups = npt.NDArray[np.str_]
+
+
+@dataclass(frozen=True)
+class Combination:
+    """Heads on what several feature files have together.
+
+    Parameters
+    ----------
+    name : str
+    numbers : int
+        Of all embeddings together.
+    heads : dict of str to HeadResult
+        By the names that they have on each file alone.
+    """
+
+    name: str
+    numbers: int
+    heads: dict[str, HeadResult]
+
+
+def block_weights(lengths: Sequence[int]) -> npt.NDArray[np.float64]:
+    """Weigh standardised columns so that each block of them has the same variance in all.
+
+    Parameters
+    ----------
+    lengths : sequence of int
+        Columns of each block.
+
+    Returns
+    -------
+    ndarray, shape (sum of lengths,)
+        All together have the variance of as many unweighted columns, so that a grid of settings
+        made for such a length suits them.
+
+    References
+    ----------
+    Block scaling: Westerhuis, Kourti and MacGregor, Analysis of multiblock and hierarchical PCA
+    and PLS models, Journal of Chemometrics 1998.
+
+    Examples
+    --------
+    >>> (block_weights([2, 6]) ** 2).round(3).tolist()
+    [2.0, 2.0, 0.667, 0.667, 0.667, 0.667, 0.667, 0.667]
+    """
+    weights = [np.sqrt(sum(lengths) / (len(lengths) * length)) for length in lengths]
+    return np.repeat(weights, lengths)
+
+
+def join_files(
+    files: Mapping[str, Features],
+    heads: Sequence[str],
+    options: Options,
+    groups: Groups | None,
+    tell: Progress,
+) -> tuple[Combination | None, list[str]]:
+    """Fit heads to the embeddings of all files side by side.
+
+    Parameters
+    ----------
+    files : mapping of str to Features
+        All with the same items.
+    heads : sequence of str
+        As they were fitted to each file.
+    options : Options
+    groups : ndarray of str, shape (items,), or None
+    tell : callable
+
+    Returns
+    -------
+    combination : Combination or None
+        None where there is too little memory for it.
+    notes : list of str
+        What was left out, and why.
+    """
+    parts = {name: _parts(found, options, groups) for name, found in files.items()}
+    name = _name("all side by side", files)
+    some = next(iter(parts.values()))
+    lengths = [found.spec.head_dim for found in files.values()]
+    needed = needed_at_once(
+        len(some["train"].y), sum(lengths), folds=options.folds, threads=threads(options.jobs)
+    )
+    allowed = options.memory or available()
+    if needed > allowed or any(isinstance(own["train"].X, Rows) for own in parts.values()):
+        return None, [
+            f"{name}: left out, since all embeddings at once would take {needed / 2**30:.3g} GiB "
+            f"of memory, and there are {allowed / 2**30:.3g}; the averages need no more than each."
+        ]
+    joined = {
+        split: replace(part, X=np.hstack([own[split].X for own in parts.values()]))
+        for split, part in some.items()
+    }
+    parts.clear()
+    study = _weighted(joined, block_weights(lengths), options, tell)
+    known = {each: find_head(each).suited_to(study.train.X) for each in heads if each != ENSEMBLE}
+    # What goes by blocks standardises for itself, without weights.
+    able = {each: head for each, head in known.items() if not head.by_blocks(study.train.X)}
+    notes = [
+        f"{name}: {head.title} left out, since it is fitted block by block to so many images."
+        for each, head in known.items()
+        if each not in able
+    ]
+    if not able:
+        return None, notes
+    results = fit_heads(able, study)
+    if ENSEMBLE in heads and all(member in results for member in MEMBERS):
+        results[ENSEMBLE] = fit_ensemble({member: results[member] for member in MEMBERS}, study)
+    return Combination(name, sum(lengths), results), notes
+
+
+def average_files(
+    files: Mapping[str, Features],
+    results: Mapping[str, Mapping[str, HeadResult]],
+    heads: Sequence[str],
+    options: Options,
+    groups: Groups | None,
+    tell: Progress,
+) -> Combination:
+    """Average, head by head, the scores that were given to the images by each file.
+
+    Parameters
+    ----------
+    files : mapping of str to Features
+        All with the same items.
+    results : mapping of str to mapping of str to HeadResult
+        Heads by file.
+    heads : sequence of str
+        Those to average.
+    options, groups, tell
+        As for `join_files`.
+
+    Returns
+    -------
+    Combination
+        Scores are standardised by their out-of-fold mean and deviation, as those of an ensemble
+        are; calibration and threshold are its own.
+    """
+    some = _parts(next(iter(files.values())), options, groups)
+    bare = {
+        split: replace(part, X=np.empty((len(part.y), 0), np.float32))
+        for split, part in some.items()
+    }
+    study, _ = make_study(bare, replace(options, reuse=False), lambda _: None)
+    name = _name("all averaged", files)
+    averaged = {}
+    for each in heads:
+        tell(f"the average of {results[next(iter(files))][each].title} over all feature files")
+        found = fit_ensemble({file: results[file][each] for file in files}, study)
+        averaged[each] = replace(found, name=each, title=results[next(iter(files))][each].title)
+    return Combination(name, sum(found.spec.head_dim for found in files.values()), averaged)
+
+
+def _name(wanted: str, files: Mapping[str, Features]) -> str:
+    return f"{wanted}, together" if wanted in files else wanted
+
+
+def _parts(features: Features, options: Options, groups: Groups | None) -> dict[str, Part]:
+    return select(
+        features,
+        positive=options.positive,
+        folds=options.folds,
+        groups=groups,
+        on_leak=options.on_leak,
+        memory=options.memory,
+        threads=threads(options.jobs),
+    ).parts
+
+
+def _weighted(
+    parts: dict[str, Part], weights: npt.NDArray[np.float64], options: Options, tell: Progress
+) -> Study:
+    study, _ = make_study(parts, replace(options, reuse=False), tell)
+    X, n = study.train.X, len(study.train.y)
+    folds = [Fold(X, fold.train, fold.test, weights) for fold in study.folds]
+    return replace(
+        study,
+        options=options,
+        folds=folds,
+        everything=Fold(X, np.arange(n), np.arange(0), weights),
+        reuse=Reuse(folds, study.train.y) if options.reuse else None,
+    )

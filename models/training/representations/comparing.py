@@ -1,0 +1,224 @@
+"""Several feature files of the same images: every head on each of them, and one file chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from features.cache.contents import Features
+from features.networks.weights import may_have_seen
+from features.numbers import signed
+from models.errors import TrainingError
+from models.evaluation.representations import (
+    ALIKE,
+    Ranking,
+    Representation,
+    Row,
+    rank,
+    summary,
+)
+from models.patients.fusion import FUSION
+from models.patients.tables import BASELINE, Metadata
+from models.training.comparison import compare_heads
+from models.training.options import Options, Progress
+from models.training.representations.combining import Combination, average_files, join_files
+from models.training.representations.described import describe, warnings_of
+from models.training.results import Comparison
+
+__all__ = ["compare_representations", "require_several"]
+
+# What is not fitted to embeddings alone.
+_BESIDE: Final = (BASELINE.name, FUSION)
+
+
+def require_several(
+    files: Mapping[str, object],
+    *,
+    representation: str | None,
+    combine: bool,
+    feedback: str | None = None,
+) -> None:
+    """Refuse what one feature file, or several, can't be asked for.
+
+    Parameters
+    ----------
+    files : mapping
+        By the names of the feature files.
+    representation : str or None
+        The one that the bundle is to be of.
+    combine : bool
+        Whether they are to be judged together, too.
+    feedback : str or None
+        Where reviewers' labels are.
+
+    Raises
+    ------
+    TrainingError
+        Says what to do.
+    """
+    if combine and len(files) == 1:
+        raise TrainingError(
+            f"--combine puts several networks together, and there is {next(iter(files))} alone: "
+            "give more feature files of the same images"
+        )
+    if feedback is not None and len(files) > 1:
+        raise TrainingError(
+            "what reviewers labelled has the embeddings of one network only: leave --feedback out "
+            "to compare several feature files, and then train on it with the one chosen"
+        )
+    if representation is None or representation in files:
+        return
+    words = representation.lower()
+    if len(files) > 1 and any(word in words for word in ("+", "averag", "side")):
+        raise TrainingError(
+            f"a bundle holds one network, and {representation!r} needs {len(files)}: --combine "
+            "shows how good they are together; give --representation one of "
+            f"{', '.join(files)} for the bundle"
+        )
+    raise TrainingError(
+        f"no feature file is called {representation!r}: --representation is one of "
+        f"{', '.join(files)}"
+    )
+
+
+def compare_representations(
+    files: Mapping[str, Features],
+    options: Options | None = None,
+    *,
+    representation: str | None = None,
+    combine: bool = False,
+    metadata: Metadata | None = None,
+    groups: npt.NDArray[np.str_] | None = None,
+    progress: Progress | None = None,
+) -> tuple[str, Comparison]:
+    """Compare heads on the embeddings of several networks, and choose one of each.
+
+    All are fitted and judged on the same images and folds. Only the training images decide.
+
+    Parameters
+    ----------
+    files : mapping of str to Features
+        By name, all with the same items, as `models.training.representations.matching.match_images`
+        gives them. With one there is nothing to compare, and the result is that of
+        `models.training.comparison.compare_heads`.
+    options : Options, optional
+        Those with their defaults, if not given.
+    representation : str, optional
+        Name of the file whose heads the bundle is chosen from, instead of that with the best
+        cross-validated area under the ROC curve.
+    combine : bool
+        Whether to judge all of them together, too: side by side, and by the average of their
+        scores. A bundle can't hold these.
+    metadata, groups, progress
+        As for `models.training.comparison.compare_heads`.
+
+    Returns
+    -------
+    name : str
+        Of the chosen file.
+    comparison : Comparison
+        Of heads on the chosen file; its `ranking` has all of them.
+
+    Raises
+    ------
+    TrainingError
+        As `models.training.comparison.compare_heads` does, or if `representation` is none of them.
+    """
+    options = options or Options()
+    require_several(files, representation=representation, combine=combine)
+    tell: Progress = progress or (lambda _: None)
+    if len(files) == 1:
+        name, only = next(iter(files.items()))
+        return name, compare_heads(
+            only, options, metadata=metadata, groups=groups, progress=progress
+        )
+    found = {
+        name: compare_heads(
+            each,
+            options,
+            metadata=metadata,
+            groups=groups,
+            progress=lambda message, name=name: tell(f"{name}: {message}"),  # type: ignore[misc]
+        )
+        for name, each in files.items()
+    }
+    combinations, notes = (
+        _combine(files, found, options, groups, tell) if combine else ([], list[str]())
+    )
+    name = representation or max(found, key=lambda name: _area(found[name]))
+    ranking = _rank(files, found, combinations, options.folds, name)
+    chosen, seen = found[name], may_have_seen(files[name].trained_on)
+    notes += [*warnings_of(files), *summary(ranking), *_passed_over(ranking, name)]
+    by = f"of {name}, the representation asked for" if representation else f"of {name}"
+    return name, replace(
+        chosen,
+        chosen_by=f"{by}: {chosen.chosen_by}",
+        ranking=ranking,
+        # With its name it is said among the warnings.
+        notes=(*(note for note in chosen.notes if note != seen), *notes),
+    )
+
+
+def _combine(
+    files: Mapping[str, Features],
+    found: Mapping[str, Comparison],
+    options: Options,
+    groups: npt.NDArray[np.str_] | None,
+    tell: Progress,
+) -> tuple[list[Combination], list[str]]:
+    results = {name: comparison.heads for name, comparison in found.items()}
+    heads = [each for each in next(iter(results.values())) if each not in _BESIDE]
+    joined, notes = join_files(
+        files, heads, options, groups, lambda message: tell(f"side by side: {message}")
+    )
+    averaged = average_files(files, results, heads, options, groups, tell)
+    return [each for each in (joined, averaged) if each], notes
+
+
+def _rank(
+    files: Mapping[str, Features],
+    found: Mapping[str, Comparison],
+    combinations: list[Combination],
+    folds: int,
+    served: str,
+) -> Ranking:
+    described = [describe(name, each) for name, each in files.items()]
+    rows = [
+        Row(name, head.title, head.evaluations)
+        for name, comparison in found.items()
+        for each, head in comparison.heads.items()
+        if each not in _BESIDE
+    ]
+    told = "; ".join(dict.fromkeys(one.trained_on for one in described))
+    for one in combinations:
+        described.append(
+            Representation(one.name, " + ".join(files), one.numbers, told, tuple(files))
+        )
+        rows += [Row(one.name, head.title, head.evaluations) for head in one.heads.values()]
+    return rank(described, rows, folds=folds, served=served)
+
+
+def _area(comparison: Comparison) -> float:
+    auc = comparison.best.evaluations["cross-validation"].auc
+    return auc.value if auc else 0.0
+
+
+def _passed_over(ranking: Ranking, served: str) -> list[str]:
+    """Say so if a combination, which no bundle can hold, has the largest area."""
+    best = ranking.rows[0]
+    together = {one.name for one in ranking.representations if one.members}
+    if best.representation not in together:
+        return []
+    test = ranking.against(best, served)
+    verdict = ranking.verdict(best, served)
+    how = f"which {ALIKE} from it with that head by these data"
+    if test is not None and verdict != ALIKE:
+        how = f"whose area with that head is {signed(abs(test.auc.value))[1:]} smaller"
+    return [
+        f"{best.title} has the largest cross-validated ROC AUC ({best.area:.3f}), but a bundle "
+        f"holds one network: it is of {served}, {how}."
+    ]
