@@ -141,7 +141,6 @@ class Constant:
     """A network that takes the same time for every image, and computes nothing."""
 
     name = "a stand-in"
-    fixed_batch = False
     lanes = 1
 
     def __init__(self, rate: float, batch: int, dim: int) -> None:

@@ -7,6 +7,7 @@ timed, in one run, on the same images; ratios are what counts, since machines di
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import re
 import shutil
@@ -15,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -36,36 +38,38 @@ GFLOP_PER_IMAGE = 11.4
 RECIPES = ("accurate", "fast")
 
 
-def run(*words: object, folder: Path | None = None) -> float:
-    """Run a command; give its wall time in seconds."""
+@dataclass(frozen=True)
+class Run:
+    """What a command took: seconds on the clock, and MB at its peak."""
+
+    seconds: float
+    megabytes: float
+
+
+def run(*words: object, cache: Path) -> Run:
+    """Run a command that keeps what can be made again in a folder of this measurement."""
+    watch = (
+        "import resource, subprocess, sys, time\n"
+        "start = time.perf_counter()\n"
+        "subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)\n"
+        "seconds = time.perf_counter() - start\n"
+        "print(seconds, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)"
+    )
     command = [sys.executable, *map(str, words)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    if folder is not None:
-        environment["LESION_CACHE"] = str(folder)
-    start = time.perf_counter()
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False)
-    seconds = time.perf_counter() - start
-    if done.returncode:
-        sys.exit(f"{' '.join(command)} failed:\n{done.stderr.decode()[-2000:]}")
-    return seconds
-
-
-def memory(*words: object) -> str:
-    """Give the peak memory of a command, by a process of its own that waits for it."""
-    watch = (
-        "import resource, subprocess, sys\n"
-        "subprocess.run(sys.argv[1:], check=True, capture_output=True)\n"
-        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
-    )
+    environment["LESION_CACHE"] = str(cache)
     done = subprocess.run(
-        [sys.executable, "-c", watch, sys.executable, *map(str, words)],
+        [sys.executable, "-c", watch, *command],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env=environment,
         capture_output=True,
         text=True,
-        check=True,
+        check=False,
     )
-    return f"{int(done.stdout) / 1024:.0f} MB"
+    if done.returncode:
+        sys.exit(f"{' '.join(command)} failed:\n{done.stderr[-2000:]}")
+    seconds, megabytes = map(float, done.stdout.split())
+    return Run(seconds, megabytes)
 
 
 def engine_rate(weights: Path, pixels: np.ndarray, engine: str, precision: str) -> float:
@@ -93,26 +97,25 @@ def embedding_rate(extractor: Extractor, paths: Sequence[Path]) -> float:
     return count / (time.perf_counter() - start)
 
 
-def recipe_table(weights: Path, images: Path, chosen: Sequence[Path], work: Path) -> list[str]:
-    """Measure what the recipes cost: network, loop, whole command, start."""
+def recipe_table(
+    weights: Path, images: Path, chosen: Sequence[Path], whole: dict[str, Run], one: dict[str, Run]
+) -> list[str]:
+    """Measure what the recipes cost: network and loop, beside the commands run before."""
     lines = [
         "| recipe, fp32 | network alone, images/s | the loop around it | of the network | "
         "the loop around a network of constant 60 images/s | of that | whole command, images/s | "
         "start to end for one image |",
         "| --- |" + " --- |" * 7,
     ]
-    one = work / "one"
-    linked(chosen[:1], chosen[0].parent, one)
     for recipe in RECIPES:
         extractor = load_extractor("inception_v3", weights, recipe=recipe, precision="fp32")
         alone = embedding_rate(extractor, chosen)
         loop = loop_rate(images, extractor)
         constant = loop_rate(images, constant_extractor(60, extractor.spec))
-        whole = run(*command(images, weights, work / f"{recipe}.whole.h5", "fp32", recipe))
-        first = run(*command(one, weights, work / f"{recipe}.one.h5", "fp32", recipe))
         lines.append(
             f"| `{recipe}` | {alone:.1f} | {loop:.1f} | {loop / alone:.0%} | {constant:.1f} | "
-            f"{constant / 60:.0%} | {len(chosen) / whole:.1f} | {first:.1f} s |"
+            f"{constant / 60:.0%} | {len(chosen) / whole[recipe].seconds:.1f} | "
+            f"{one[recipe].seconds:.1f} s |"
         )
     return lines
 
@@ -148,14 +151,14 @@ def linked(images: Sequence[Path], root: Path, target: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", type=int, default=2150, help="how many images, at most")
+    parser.add_argument("--images", type=int, default=300, help="how many images, at most")
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md, too")
     options = parser.parse_args()
     given = os.environ.get("LESION_TEST_DATA")
     if not given:
         sys.exit("LESION_TEST_DATA names no folder of real images: nothing was measured")
     shared = Path(given).resolve()
-    weights = next((shared / "weights").glob("inception_v3*.h5"))
+    weights = next((shared / "weights").glob("inception_v3_keras*.h5"))
     with tempfile.TemporaryDirectory() as folder:
         text = measure(shared, weights, Path(folder), options.images)
     print(text)
@@ -171,7 +174,6 @@ def measure(shared: Path, weights: Path, work: Path, limit: int) -> str:
     chosen = paths[:: max(1, len(paths) // limit)][:limit]
     images = work / "images"
     linked(chosen, root, images)
-    recipes = recipe_table(weights, images, chosen, work)
     frames = {
         name: load_extractor("inception_v3", "untrained", recipe=name).spec.frames
         for name in RECIPES
@@ -179,29 +181,40 @@ def measure(shared: Path, weights: Path, work: Path, limit: int) -> str:
     decoding = decode_table(chosen, frames)
     n, few = len(chosen), sum(path.relative_to(root).parts[0] == "valid" for path in chosen)
     precisions = ["fp32", *(["bf16"] if has_matrix_units() else []), "int8"]
+    timed = functools.partial(run, cache=work / "cache")
 
-    plain = run("benchmarks/plain_keras.py", images, weights, work / "plain.npy")
-    whole = {p: run(*command(images, weights, work / f"{p}.h5", p)) for p in precisions}
-    again = run(*command(images, weights, work / "fp32.h5", "fp32"))
-    one = work / "first"
-    linked(chosen[:1], root, one)
-    first = run(*command(one, weights, work / "first.h5", "fp32"))
-    cold = run(*command(one, weights, work / "cold.h5", "fp32"), folder=work / "empty")
-    quantised = run(*command(one, weights, work / "int8.one.h5", "int8"), folder=work / "empty")
-    help_ = min(run("extract_features.py", "--help") for _ in range(3))
+    first = work / "first"
+    linked(chosen[:1], root, first)
+    # The very first commands convert the network, and quantise it: kept for all that follow.
+    cold = timed(*command(first, weights, work / "cold.h5", "fp32"))
+    quantised = timed(*command(first, weights, work / "int8.one.h5", "int8"))
+    plain = timed("benchmarks/plain_keras.py", images, weights, work / "plain.npy")
+    whole = {p: timed(*command(images, weights, work / f"{p}.h5", p)) for p in precisions}
+    again = timed(*command(images, weights, work / "fp32.h5", "fp32"))
+    default = timed(*command(images, weights, work / "default.h5", "fp32", "accurate"))
+    one = {
+        recipe: timed(*command(first, weights, work / f"{recipe}.one.h5", "fp32", recipe))
+        for recipe in RECIPES
+    }
+    recipes = recipe_table(
+        weights, images, chosen, {"accurate": default, "fast": whole["fp32"]}, one
+    )
+    plain_few = timed("benchmarks/plain_keras.py", images / "valid", weights, work / "a.npy")
+    whole_few = timed(*command(images / "valid", weights, work / "a.h5", "fp32"))
+    help_ = min(timed("extract_features.py", "--help").seconds for _ in range(3))
     originals = work / "originals"
     repeated(shared / "data" / "originals", originals, 8)
-    large = run(*command(originals, weights, work / "large.h5", "fp32"))
+    large = timed(*command(originals, weights, work / "large.h5", "fp32")).seconds
     count = len(read_features(work / "large.h5").embeddings)
 
-    keras_rate = n / plain
+    keras_rate = n / plain.seconds
     rows = [
         f"| Keras: `image_dataset_from_directory` + `predict` | {keras_rate:.1f} | 1 | - | - | - |"
     ]
     reference = read_features(work / "fp32.h5")
     auc = {p: cross_validated(read_features(work / f"{p}.h5")) for p in precisions}
     for p in precisions:
-        rate = n / whole[p]
+        rate = n / whole[p].seconds
         mean, least = cosine(reference, read_features(work / f"{p}.h5"))
         difference = compare_auc(auc["fp32"][0], auc[p][1], auc["fp32"][1])
         against = told(difference.difference) if p != "fp32" else "-"
@@ -245,20 +258,21 @@ def measure(shared: Path, weights: Path, work: Path, limit: int) -> str:
             "| what | figure |",
             "| --- | --- |",
             f"| second run on unchanged images, per image | "
-            f"{again / n * 1e3:.2f} ms, {again / whole['fp32']:.2%} of the first run |",
+            f"{again.seconds / n * 1e3:.2f} ms, "
+            f"{again.seconds / whole['fp32'].seconds:.2%} of the first run |",
             f"| `--help` | {help_:.2f} s |",
-            f"| start to end for one image, network converted before | {first:.1f} s |",
-            f"| the same for the very first time | {cold:.1f} s |",
-            f"| int8: converting and quantising, once for each network | {quantised:.0f} s |",
+            f"| start to end for one image, network converted before | "
+            f"{one['fast'].seconds:.1f} s |",
+            f"| the same for the very first time | {cold.seconds:.1f} s |",
+            f"| int8: converting and quantising, once for each network | "
+            f"{quantised.seconds:.0f} s |",
             f"| full-size originals (0.4 to 10 megapixels), {count} images | "
-            f"{count / large:.1f} images/s, {count / large / (n / whole['fp32']):.2f} "
+            f"{count / large:.1f} images/s, {count / large / (n / whole['fp32'].seconds):.2f} "
             "of the rate on small ones |",
             f"| peak memory: Keras, {few} images / {n} images | "
-            f"{memory('benchmarks/plain_keras.py', images / 'valid', weights, work / 'a.npy')} / "
-            f"{memory('benchmarks/plain_keras.py', images, weights, work / 'b.npy')} |",
+            f"{plain_few.megabytes:.0f} MB / {plain.megabytes:.0f} MB |",
             f"| peak memory: this project, fp32, {few} images / {n} images | "
-            f"{memory(*command(images / 'valid', weights, work / 'a.h5', 'fp32'))} / "
-            f"{memory(*command(images, weights, work / 'b.h5', 'fp32'))} |",
+            f"{whole_few.megabytes:.0f} MB / {whole['fp32'].megabytes:.0f} MB |",
             "| fp32 against the plain Keras way, which resizes without antialiasing | "
             f"cosine at least {against_plain(keras_embeddings, reference):.4f} |",
         ]

@@ -86,11 +86,8 @@ class Embedding:
         """Take an image; its pixels are copied."""
         engine = self.prepare()
         if self._batch is None:
-            # Padded, every pass has the same number of rows, so that an embedding never depends
-            # on its neighbours.
-            make = np.zeros if engine.fixed_batch else np.empty
             self._batch = _Batch(
-                tuple(make((engine.batch, *frame.shape), np.uint8) for frame in frames)
+                tuple(np.empty((engine.batch, *frame.shape), np.uint8) for frame in frames)
             )
         batch = self._batch
         for place, frame in zip(batch.frames, frames, strict=True):
@@ -112,8 +109,7 @@ class Embedding:
 
     def _embed(self, batch: _Batch) -> Embeddings:
         count = len(batch.hashes)
-        rows = len(batch.frames[0]) if self.prepare().fixed_batch else count
-        return self._extractor.embed(*(frame[:rows] for frame in batch.frames))[:count]
+        return self._extractor.embed(*(frame[:count] for frame in batch.frames))
 
     def _land(self) -> None:
         batch, future = self._flying[0]

@@ -45,15 +45,12 @@ class Engine(Protocol):
         What runs where, for a person.
     batch : int
         How many images to give at once, for speed.
-    fixed_batch : bool
-        Whether an embedding depends in its last digits on how many images are given at once.
     lanes : int
         How many threads it serves at the same time, each with an image of its own.
     """
 
     name: str
     batch: int
-    fixed_batch: bool
     lanes: int
 
     def run(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

@@ -132,7 +132,6 @@ class OpenVinoEngine:
         If this CPU can't compute in that precision, or the network can't be read.
     """
 
-    fixed_batch = False
     batch = _BATCH
     lanes = 1
 

@@ -91,7 +91,6 @@ class ServingEngine:
         If this CPU can't compute in that precision, or the network can't be read.
     """
 
-    fixed_batch = False
     batch = _BATCH
 
     def __init__(self, path: Path, precision: str, input_size: int, views: int = 1) -> None:

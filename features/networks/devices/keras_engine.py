@@ -58,7 +58,6 @@ class KerasEngine:
         If the device does not compute in that precision, or its memory is too small.
     """
 
-    fixed_batch = False
     lanes = 1
 
     def __init__(

@@ -38,7 +38,6 @@ class PoolingEngine:
 
     name = "pooling"
     batch = 32
-    fixed_batch = True
 
     def __init__(self, log: Path | None = None, pause: float = 0.0) -> None:
         self._log = log

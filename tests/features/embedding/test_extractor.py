@@ -43,7 +43,7 @@ def test_an_embedding_does_not_depend_on_its_neighbours(untrained: Extractor) ->
 class Averages:
     """Gives the mean of each image's upper left corner, and notes how many came at once."""
 
-    name, batch, fixed_batch, lanes = "averages", 32, False, 1
+    name, batch, lanes = "averages", 32, 1
 
     def __init__(self, size: int, noted: list[tuple[int, int]]) -> None:
         self.size, self.noted = size, noted
