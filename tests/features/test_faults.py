@@ -109,7 +109,7 @@ def assert_clean(folder: Path, out: Path) -> None:
 
 
 @pytest.mark.slow
-def test_runs_killed_at_thirty_random_moments_resume_to_the_same_file(
+def test_runs_killed_at_random_moments_resume_to_the_same_file(
     images: Path, undisturbed: Features, tmp_path: Path
 ) -> None:
     rng = random.Random(30)  # noqa: S311
@@ -123,9 +123,9 @@ def test_runs_killed_at_thirty_random_moments_resume_to_the_same_file(
 
     joining = out.with_name(f".{out.name}.partial")
     kills = finished = kept_before = 0
-    while kills < 30:
+    while kills < 12:
         process = start(images, out)
-        if kills % 6 == 5:
+        if kills % 4 == 3:
             wait_for(joining.exists, process)
         else:
             with contextlib.suppress(subprocess.TimeoutExpired):

@@ -109,9 +109,15 @@ def test_ctrl_c_at_any_moment_loses_and_leaves_nothing(
     seconds = time.monotonic() - start
     out, told = tmp_path / "features.h5", 0
     # Before that, the program itself is still being loaded.
-    for share in np.linspace(0.3, 0.95, MOMENTS):
+    for place, share in enumerate(np.linspace(0.3, 0.95, MOMENTS)):
         with started(images, out, env={**os.environ, "TMPDIR": str(tmp_path)}) as process:
-            time.sleep(share * seconds)
+            if place % 2:
+                # However busy the machine is: while images are being read.
+                while process.poll() is None and not any(workers(process.pid)):
+                    time.sleep(0.05)
+                time.sleep(0.1 * place)
+            else:
+                time.sleep(share * seconds)
             # As a terminal does: every process of the command hears of it.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGINT)

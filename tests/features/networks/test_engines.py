@@ -345,16 +345,14 @@ def test_layers_above_those_that_are_read_are_not_computed(tmp_path: Path) -> No
 def test_real_lesions_come_out_alike_in_every_precision(
     real_data: Path, real_weights: Path
 ) -> None:
-    pytest.importorskip("nncf")
     folder = real_data / "data" / "isic2017_256" / "valid" / "melanoma"
     pixels = np.stack([load_pixels(path, 299) for path in sorted(folder.iterdir())[::3]])
     embeddings = {
         precision: load_extractor("inception_v3", real_weights, precision=precision).embed(pixels)
-        for precision in ("fp32", "int8", *(["bf16"] if computes_bf16() else []))
+        for precision in ("fp32", *(["bf16"] if computes_bf16() else []))
     }
     keras = load_extractor("inception_v3", real_weights, engine="keras", precision="fp32")
     assert distance(embeddings["fp32"], keras.embed(pixels)) < 1e-4
-    assert cosine(embeddings["int8"], embeddings["fp32"]).mean() > 0.985
     if "bf16" in embeddings:
         found = cosine(embeddings["bf16"], embeddings["fp32"])
         assert found.mean() > 0.999

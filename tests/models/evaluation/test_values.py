@@ -247,7 +247,7 @@ def test_bootstrapped_intervals_cover_what_they_say(m: int, n: int, area: float)
         "Brier": np.mean((probabilities - labels) ** 2),
     }
     covered = dict.fromkeys(FIGURES, 0)
-    repeats = 600
+    repeats = 400
     for seed in range(repeats):
         labels, scores = draws(rng, m, n, area)
         found = evaluate("test", labels, scores, expit(1.2 * scores - 2), 0.2, seed=seed)

@@ -18,7 +18,7 @@ from sklearn.svm import SVC
 from models.heads.base import score
 from models.heads.files import HeadFileError, dump_head, load_head
 from models.heads.fold import whole
-from models.heads.svm import SVM, SVM_LIMIT, KernelMachine
+from models.heads.svm import SVM, KernelMachine
 from models.training.comparison import compare_heads
 from models.training.options import Options
 from tests.models.data.clusters import clusters, features_of
@@ -91,10 +91,11 @@ def test_the_svm_is_scikit_learns(n: int, d: int) -> None:
 
 
 @pytest.mark.slow
-def test_beyond_the_limit_the_svm_is_approximated() -> None:
-    X, y = clusters(SVM_LIMIT + 200, 16, distance=2.0)
+def test_beyond_the_limit_the_svm_is_approximated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.heads.svm.SVM_LIMIT", 2_000)
+    X, y = clusters(2_200, 16, distance=2.0)
     given = features_of(X, np.where(y == 1, "melanoma", "nevus"))
-    found = compare_heads(given, Options(heads=["svm"], folds=2, jobs=-1))
+    found = compare_heads(given, Options(heads=["svm"], folds=2, jobs=1))
     assert found.best.title == "SVM (RBF, Nyström approximation)"
     assert any("Nyström" in note for note in found.notes)
     auc = found.best.evaluations["cross-validation"].auc

@@ -48,4 +48,4 @@ def test_threads_give_back_the_memory_that_maps_took() -> None:
         check=True,
     )
     # Some 280 MB with a heap for each thread.
-    assert float(done.stdout) < 120
+    assert float(done.stdout) < 160
