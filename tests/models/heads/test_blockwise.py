@@ -134,7 +134,7 @@ def test_too_little_memory_means_blocks_and_the_comparison_says_so(
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     path = tmp_path_factory.mktemp("large") / "features.h5"
-    draw(path, 60_000, 2048)
+    draw(path, 30_000, 2048)
     yield path
     path.unlink()
 
@@ -152,8 +152,8 @@ main()
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems don't limit memory")
 @pytest.mark.parametrize("head", ["logistic_regression", "xgboost"])
 def test_a_limit_that_float32_would_break_is_kept(tmp_path: Path, large: Path, head: str) -> None:
-    """60,000 x 2,048 are 470 MiB as float32, and tuning on them at once takes 4 GiB."""
-    words = ["1800", large, "--out", tmp_path / "bundle", "--heads", head, "--folds", 2]
+    """30,000 x 2,048 are 235 MiB as float32, and tuning on them at once takes 2 GiB."""
+    words = ["1100", large, "--out", tmp_path / "bundle", "--heads", head, "--folds", 2]
     found = subprocess.run(
         [sys.executable, "-c", FIT, *map(str, words), "--groups", "none", "--jobs", "2"],
         cwd=ROOT,
