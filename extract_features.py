@@ -31,6 +31,17 @@ def _pixels(context: object, option: object, text: str | None) -> tuple[int, ...
     return tuple(map(int, names))
 
 
+def _shard(_context: object, _option: object, text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    number, slash, of = text.partition("/")
+    told = all(part.isascii() and part.isdecimal() and len(part) < 6 for part in (number, of))
+    if not slash or not told or not 1 <= int(number) <= int(of):
+        most = int(of) if told and int(of) else 16
+        raise click.BadParameter(f"got {text!r}, expected one of 1/{most} to {most}/{most}")
+    return int(number), int(of)
+
+
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.argument("images", type=click.Path(path_type=Path), nargs=-1, required=True)
 @click.option(
@@ -143,7 +154,21 @@ def _pixels(context: object, option: object, text: str | None) -> tuple[int, ...
     "--dtype", type=click.Choice(["float32", "float16"]),
     help="How embeddings are stored; float16 takes half the space.  [default: float32]",
 )  # fmt: skip
+@click.option(
+    "--shards", type=click.IntRange(1, 99_999), metavar="N",
+    help="Make a folder of N feature files, dealt by the images' names, and those alone that are "
+    "missing; every command takes the folder for a feature file.",
+)  # fmt: skip
+@click.option(
+    "--shard", callback=_shard, metavar="K/N",
+    help="Make one of them, as in an array of batch jobs: 3/16 is the third of sixteen.",
+)  # fmt: skip
 @click.option("--prune", is_flag=True, help="Drop embeddings of images that are no longer there.")
+@click.option(
+    "--cluster", metavar="auto|HOST:PORT",
+    help="Have it done by all machines of a Ray cluster; --out is a folder of shards that they "
+    "share.",
+)  # fmt: skip
 @click.option("--strict", is_flag=True, help="Fail if any image could not be read.")
 def main(
     images: tuple[Path, ...],
@@ -174,7 +199,10 @@ def main(
     as_csv: str | None,
     replace: bool,
     dtype: str | None,
+    shards: int | None,
+    shard: tuple[int, int] | None,
     prune: bool,
+    cluster: str | None,
     strict: bool,
 ) -> None:
     """Embed the images below the folders IMAGES and keep the embeddings in a feature file.
@@ -182,22 +210,34 @@ def main(
     IMAGES are laid out as SPLIT/CLASS/image or CLASS/image, or are any folders with --labels.
     Run again, only images that are new cost anything; an interrupted run goes on where it was.
     """
-    from features.cache.additions import require_nothing_lost
+    from features.cache.shards.places import require_place_for_shards
     from features.cache.writer import require_writable
     from features.console import report_plan
     from features.datasets.folders import Choices, find_images
     from features.datasets.tables import LabelTable
     from features.errors import LesionError
+    from features.extraction.additions import require_nothing_lost
     from features.networks.imported.lookup import find_network
     from features.numbers import count
     from features.presenting import print_anything
 
     print_anything()
+    if shards and shard and shards != shard[1]:
+        raise click.UsageError(f"got --shards {shards} and --shard {shard[0]}/{shard[1]}: give one")
+    if shard and cluster:
+        raise click.UsageError(
+            "got --shard and --cluster: a cluster makes all of them, say --shards"
+        )
+    of = shard[1] if shard else shards
+    in_shards = bool(of or cluster)
     columns = (id_column, label_columns, split_column, group_column)
     try:
         if not dry_run:
             # What would spoil the end is found out before the images are looked at.
-            require_writable(out)
+            if in_shards:
+                require_place_for_shards(out)
+            else:
+                require_writable(out)
             frozen, brought = find_network(network, describe)
         found = find_images(
             images,
@@ -207,16 +247,24 @@ def main(
             settled=False,
         )
         report_plan(found, as_json, as_csv)
-        for loss in require_nothing_lost(found, out, replace=replace):
+        for loss in () if in_shards else require_nothing_lost(found, out, replace=replace):
             click.echo(f"note: {loss}", err=True)
     except LesionError as error:
         sys.exit(f"error: {error}")
     if dry_run:
         return
-    from features.console import Progress, report_extraction
+    from features.console import (
+        Progress,
+        report_cluster,
+        report_extraction,
+        report_shard,
+        report_shards,
+    )
     from features.embedding.extractor import load_extractor
     from features.embedding.recipes import choose_recipe
     from features.extraction import extract
+    from features.extraction.shards import into_shards
+    from features.extraction.shards.local import require_nothing_lost_from, run_shards
     from features.networks.weights import may_have_seen
 
     try:
@@ -239,17 +287,57 @@ def main(
         extractor.trained_on = trained_on or extractor.trained_on
         if (seen := may_have_seen(extractor.trained_on)) is not None:
             click.echo(f"warning: {seen}", err=True)
-        with Progress() as progress:
-            outcome = extract(
-                found, extractor, out, dtype=dtype, prune=prune, progress=progress.update
+        if cluster:
+            from features.extraction.cluster import Job, extract_on_cluster
+
+            given = brought if brought and weights == "imagenet" else weights
+            job = Job(
+                *(frozen, given, chosen, engine, precision, extractor.trained_on, extractor.spec),
+                *(found, out, dtype),
+                prune=prune,
+                replace=replace,
             )
+            with Progress() as progress:
+                done = extract_on_cluster(job, cluster, of=of, progress=progress.update)
+            report_cluster(job, done)
+            if strict and done.failures:
+                sys.exit(f"error: {count(done.failures, 'image')} could not be read (--strict)")
+            return
+        with Progress() as progress:
+            if of:
+                parts = into_shards(found.items, extractor.spec.fingerprint, root=found.root, of=of)
+                parts = [parts[shard[0] - 1]] if shard else parts
+                for loss in require_nothing_lost_from(parts, found, out, replace=replace):
+                    click.echo(f"note: {loss}", err=True)
+                results = []
+                for result in run_shards(
+                    parts,
+                    out,
+                    extractor,
+                    found,
+                    dtype=dtype,
+                    prune=prune,
+                    progress=lambda part, done, total: progress.update(done, total, part.title),
+                ):
+                    progress.close()
+                    report_shard(result, of)
+                    results.append(result)
+            else:
+                outcome = extract(
+                    found, extractor, out, dtype=dtype, prune=prune, progress=progress.update
+                )
     except LesionError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit("stopped: what was embedded is kept; rerun the same command to resume")
-    report_extraction(found, extractor.spec, outcome, out)
-    if strict and outcome.failures:
-        sys.exit(f"error: {count(len(outcome.failures), 'image')} could not be read (--strict)")
+    if of:
+        report_shards(found, extractor.spec, results, of, out)
+        failed = sum(result.failures for result in results)
+    else:
+        report_extraction(found, extractor.spec, outcome, out)
+        failed = len(outcome.failures)
+    if strict and failed:
+        sys.exit(f"error: {count(failed, 'image')} could not be read (--strict)")
 
 
 if __name__ == "__main__":

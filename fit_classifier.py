@@ -42,8 +42,9 @@ import click
 )  # fmt: skip
 @click.option(
     "--representation", metavar="NAME",
-    help="Of several FEATURES the one for the bundle, by its name without ending, instead of that "
-    "with the best cross-validated ROC AUC.",
+    help="Of several FEATURES the one for the bundle, by its name without ending, or with "
+    "--combine 'all side by side' or 'all averaged', instead of that with the best cross-validated "
+    "ROC AUC.",
 )  # fmt: skip
 @click.option(
     "--combine",
@@ -172,6 +173,7 @@ def main(
     from models.training.relabelling import read_relabelling
     from models.training.representations.comparing import compare_representations, require_several
     from models.training.representations.groups import find_shared_groups
+    from models.training.representations.joining import join_features
     from models.training.representations.matching import match_images, name_files
 
     print_anything()
@@ -211,7 +213,7 @@ def main(
         known = (
             read_metadata(metadata, items.path.tolist(), items.split.tolist()) if metadata else None
         )
-        together = find_shared_groups(groups, files, cached)
+        copies = find_shared_groups(groups, files, cached)
         chosen, comparison = compare_representations(
             cached,
             Options(
@@ -232,7 +234,7 @@ def main(
             representation=representation,
             combine=combine,
             metadata=known,
-            groups=together.group if together.searched else None,
+            groups=copies.group if copies.searched else None,
             progress=lambda message: click.echo(message, err=True),
         )
         comparison = replace(
@@ -240,20 +242,21 @@ def main(
             relabelling=relabelling,
             notes=(*unmatched, *relabelled, *comparison.notes),
         )
+        together = cached if chosen not in cached else {chosen: cached[chosen]}
         kept = BundleOptions(
-            weights=found[chosen],
+            weights=found,
             overwrite=overwrite,
             thumbnails=not no_thumbnails,
             gallery=not no_gallery,
             reuse=not no_reuse,
         )
         command = click.get_current_context().params
-        publish_bundle(out, comparison, cached[chosen], kept, command=command)
+        publish_bundle(out, comparison, join_features(together), kept, command=command)
     except LesionError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit("stopped: nothing was written")
-    for note in (*together.notes, *reviewed):
+    for note in (*copies.notes, *reviewed):
         click.echo(note, err=True)
     if comparison.ranking is not None:
         click.echo("\n" + ranking_text(comparison.ranking))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
@@ -12,19 +13,30 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 from tqdm import tqdm
 
+from features.cache.shards.places import listed
 from features.datasets.folders import Dataset
 from features.datasets.plan import as_csv, as_json, lines, summarise
-from features.errors import DatasetError
+from features.errors import ClusterError, DatasetError
 from features.numbers import count
 from features.presenting import MARKS, as_bytes, shown
 
 if TYPE_CHECKING:
     from features.embedding.specification import ExtractorSpec
     from features.extraction import Outcome
+    from features.extraction.cluster import ClusterOutcome, Job
+    from features.extraction.shards import ShardResult
 
-__all__ = ["Progress", "report_extraction", "report_plan"]
+__all__ = [
+    "Progress",
+    "report_cluster",
+    "report_extraction",
+    "report_plan",
+    "report_shard",
+    "report_shards",
+]
 
 _FAILURES_SHOWN: Final = 10
+_SHARDS_SHOWN: Final = 5
 
 
 class Progress:
@@ -32,6 +44,7 @@ class Progress:
 
     def __init__(self) -> None:
         self._bar: Any = None
+        self._of = ""
 
     def __enter__(self) -> Progress:
         return self
@@ -42,13 +55,25 @@ class Progress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave the bar as it is, and begin another with what comes."""
         if self._bar is not None:
             self._bar.close()
+            self._bar = None
 
-    def update(self, done: int, total: int) -> None:
-        """Show that `done` of `total` images went through."""
+    def update(self, done: int, total: int, of: str = "") -> None:
+        """Show that `done` of `total` images went through; a bar of something else is another."""
+        if of != self._of:
+            self.close()
         if self._bar is None:
-            self._bar = tqdm(total=total, unit="image", file=sys.stderr, smoothing=0.1)
+            self._of = of
+            self._bar = tqdm(
+                total=total, unit="image", file=sys.stderr, smoothing=0.1, desc=of or None
+            )
+        # It shrinks where there was nothing to do.
+        self._bar.total = total
         self._bar.update(done - self._bar.n)
 
 
@@ -98,10 +123,47 @@ def report_extraction(dataset: Dataset, spec: ExtractorSpec, outcome: Outcome, o
         f"{outcome.embedded} embedded, {outcome.known} known before{kept}, "
         f"{len(outcome.failures)} failed: {shown(out)} by {spec}"
     )
-    for mark in (["untrained"] if spec.untrained else []) + (
-        ["synthetic"] if dataset.synthetic else []
-    ):
+    _report_marks(dataset, spec)
+    _report_next(dataset, out)
+
+
+def report_shard(result: ShardResult, of: int) -> None:
+    """Say what was done with a shard; nothing, if it was done before."""
+    if result.outcome is None:
+        return
+    for note in result.outcome.notes:
+        click.echo(f"note: {note}", err=True)
+    _report_failures(result.outcome)
+    click.echo(
+        f"shard {result.number} of {of}: {result.outcome.embedded} embedded, "
+        f"{result.outcome.known} known before, {result.failures} failed, {result.seconds:.1f} s"
+    )
+
+
+def report_shards(
+    dataset: Dataset, spec: ExtractorSpec, results: Sequence[ShardResult], of: int, out: Path
+) -> None:
+    """Say what became of the shards of a run, and what to do next."""
+    done = {number for number, _ in listed(out, "json")} | {result.number for result in results}
+    missing = [number for number in range(1, of + 1) if number not in done]
+    before = sum(result.was_done for result in results)
+    click.echo(
+        f"{count(len(results) - before, 'shard')} made, {before} done before, "
+        f"{of - len(missing)} of {of} there, {sum(result.rows for result in results)} embeddings, "
+        f"{sum(result.failures for result in results)} failed: {shown(out)} by {spec}"
+    )
+    _report_marks(dataset, spec)
+    if not missing:
+        _report_next(dataset, out)
+
+
+def _report_marks(dataset: Dataset, spec: ExtractorSpec) -> None:
+    marks = {"untrained": spec.untrained, "synthetic": dataset.synthetic}
+    for mark in (name for name, holds in marks.items() if holds):
         click.echo(f"{mark.upper()}: {MARKS[mark]}")
+
+
+def _report_next(dataset: Dataset, out: Path) -> None:
     if any(item.label for item in dataset.items):
         # Age, sex and site are of persons, and are not kept in a file that is passed on.
         known = "".join(
@@ -110,6 +172,59 @@ def report_extraction(dataset: Dataset, spec: ExtractorSpec, outcome: Outcome, o
             if table.columns.known
         )
         click.echo(f"next: python fit_classifier.py {shown(out)} --out bundle{known}")
+
+
+def report_cluster(job: Job, outcome: ClusterOutcome) -> None:
+    """Say what a cluster did.
+
+    Raises
+    ------
+    ClusterError
+        If a shard is not done, after all was told.
+    """
+    for note, times in Counter(outcome.notes).items():
+        more = f"; and of {times - 1} shards more" if times > 1 else ""
+        click.echo(f"note: {note}{more}", err=True)
+    for example in outcome.examples:
+        click.echo(f"failed: {shown(example)}", err=True)
+    if rest := outcome.failures - len(outcome.examples):
+        click.echo(f"failed: {count(rest, 'image')} more, all listed in the shards", err=True)
+    if outcome.lost:
+        click.echo(
+            f"note: {count(outcome.lost, 'node', 'was', 'were')} lost on the way; what they "
+            "had begun was made by others",
+            err=True,
+        )
+    where = count(len(outcome.nodes), "node") if outcome.nodes else "no node"
+    click.echo(
+        f"{count(outcome.done, 'shard')} made on {where}, {outcome.done_before} done before: "
+        f"{count(outcome.rows, 'embedding')}, {outcome.failures} failed: "
+        f"{shown(job.out)} by {job.spec}"
+    )
+    _report_marks(job.dataset, job.spec)
+    if not outcome.faults:
+        _report_next(job.dataset, job.out)
+    if not (faults := outcome.faults):
+        return
+    kinds = Counter(faults.values()).most_common(3)
+    told = "; ".join(
+        f"{_numbers([number for number in sorted(faults) if faults[number] == fault])}: {fault}"
+        for fault, _ in kinds
+    )
+    if len(set(faults.values())) > len(kinds):
+        told += "; …"
+    shards = outcome.done + outcome.done_before + len(faults)
+    one = len(faults) == 1
+    raise ClusterError(
+        f"{len(faults)} of {shards} shards {'is' if one else 'are'} not done ({shown(told)}); the "
+        f"others are: run the same command again to try {'it' if one else 'them'} anew"
+    )
+
+
+def _numbers(shards: list[int]) -> str:
+    some = ", ".join(map(str, shards[:_SHARDS_SHOWN]))
+    more = f" and {len(shards) - _SHARDS_SHOWN} more" if len(shards) > _SHARDS_SHOWN else ""
+    return f"{'shard' if len(shards) == 1 else 'shards'} {some}{more}"
 
 
 def _report_failures(outcome: Outcome) -> None:

@@ -7,6 +7,7 @@ from typing import Literal
 __all__ = [
     "CacheError",
     "CacheMismatch",
+    "ClusterError",
     "DatasetError",
     "ExtractorError",
     "LesionError",
@@ -58,3 +59,7 @@ class CacheError(LesionError):
 
 class CacheMismatch(CacheError):
     """A feature file made by another extractor than the one at hand."""
+
+
+class ClusterError(LesionError):
+    """A cluster that is not there, is not as it must be, or lost what it was to do."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,7 +92,7 @@ def show(bundle: Path) -> None:
 
 @main.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.argument("features", type=click.Path(path_type=Path))
+@click.argument("features", type=click.Path(path_type=Path), nargs=-1, required=True)
 @click.option(
     "--split", type=click.Choice([*SPLITS, "all"]), default="test",
     show_default=True, help="Which images of FEATURES to evaluate on.",
@@ -120,7 +121,7 @@ def show(bundle: Path) -> None:
 )  # fmt: skip
 def evaluate(
     bundle: Path,
-    features: Path,
+    features: tuple[Path, ...],
     split: str,
     against: Path | None,
     score_column: str | None,
@@ -130,19 +131,25 @@ def evaluate(
     as_json: bool,
     seed: int,
 ) -> None:
-    """Judge BUNDLE by the labelled images of the feature file FEATURES."""
+    """Judge BUNDLE by the labelled images of the feature file FEATURES.
+
+    A bundle of several networks takes as many feature files of the same images, in any order.
+    """
     try:
         from features.cache.contents import read_features
         from features.cache.writer import require_place
         from models.bundle.loading import load_bundle
         from models.inference.assessment import against as compared
-        from models.inference.assessment import evaluate_bundle, write_scores
+        from models.inference.assessment import evaluate_bundle, match_features, write_scores
         from models.patients.tables import read_metadata
         from models.report.terminal import as_text, as_values
+        from models.training.representations.matching import name_files
 
         if scores:
             require_place(scores)
-        loaded, cached = load_bundle(bundle), read_features(features)
+        loaded = load_bundle(bundle)
+        read = {name: read_features(path) for name, path in name_files(features).items()}
+        cached, unmatched = match_features(loaded, read)
         known = (
             read_metadata(metadata, cached.items.path.tolist(), cached.items.split.tolist())
             if metadata
@@ -151,6 +158,7 @@ def evaluate(
         assessment = evaluate_bundle(
             loaded, cached, split, metadata=known, seed=seed, positives=positives
         )
+        assessment = replace(assessment, notes=(*unmatched, *assessment.notes))
         loaded = loaded.fused() if metadata else loaded
         rival = (
             compared(assessment, loaded.head_title, against, seed=seed, column=score_column)

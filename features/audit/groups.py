@@ -101,7 +101,8 @@ def components(n: int, links: Iterable[Link]) -> list[list[int]]:
 
 
 def groups_path(features: Path) -> Path:
-    """Name the file of groups that lies beside a feature file."""
+    """Name the file of groups that lies beside a feature file or a folder of shards."""
+    features = features if features.name else features.absolute()
     return features.with_name(f"{features.stem}.groups.csv")
 
 

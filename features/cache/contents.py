@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,8 +18,18 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from features.cache.checksums import CHUNK_ROWS, in_chunks, row_checksum, write_checksums
-from features.cache.rows import Rows, StoredTable
+from features.cache.checks.checksums import CHUNK_ROWS, in_chunks, row_checksum, write_checksums
+from features.cache.checks.seal import seal_file
+from features.cache.items import (
+    COLUMNS,
+    NUMBER_COLUMNS,
+    TEXT_COLUMNS,
+    Items,
+    StoredItems,
+    read_column,
+    read_texts,
+)
+from features.cache.rows import Rows, StoredTable, Table
 from features.cache.safe_files import (
     CACHE_FORMAT,
     CACHE_VERSION,
@@ -26,10 +38,11 @@ from features.cache.safe_files import (
     open_features,
     publish,
 )
-from features.cache.seal import seal_file
+from features.cache.shards.folder import OpenShards, ShardFolder, ShardTable, open_shards
+from features.cache.shards.places import is_shard_folder
 from features.embedding.specification import ExtractorSpec, software_versions
 from features.images.decoding import READER_VERSION
-from features.presenting import NAME_ERRORS, as_bytes
+from features.presenting import as_bytes
 
 __all__ = [
     "Failure",
@@ -41,58 +54,9 @@ __all__ = [
 
 Embeddings = npt.NDArray[np.float32]
 _TEXT = h5py.string_dtype("utf-8")
-_TEXT_COLUMNS = ("sha256", "path", "label", "split", "group")
 # Beyond this embeddings aren't turned into float32 all at once, beyond that not even read.
 _SMALL_BYTES = 2**30
 _HELD_BYTES = 3 * 2**30
-_NUMBER_COLUMNS = {"row": np.int64, "width": np.int32, "height": np.int32}
-
-
-@dataclass(frozen=True)
-class Items:
-    """One entry per image file; several may share a row of the embeddings.
-
-    Parameters
-    ----------
-    row : ndarray of int, shape (n,)
-        Which row of the embeddings is the image's.
-    sha256 : ndarray of str, shape (n,)
-        Hash of the file's bytes.
-    path : ndarray of str, shape (n,)
-        Relative to the image folder, with forward slashes; empty where the file is gone and
-        only its embedding is kept.
-    label, split, group : ndarray of str, shape (n,)
-        Empty where unknown; `split` is one of ``"train"``, ``"valid"``, ``"test"`` and ``""``.
-    width, height : ndarray of int, shape (n,)
-        Size of the original image in pixels.
-    """
-
-    row: npt.NDArray[np.int64]
-    sha256: npt.NDArray[np.str_]
-    path: npt.NDArray[np.str_]
-    label: npt.NDArray[np.str_]
-    split: npt.NDArray[np.str_]
-    group: npt.NDArray[np.str_]
-    width: npt.NDArray[np.int32]
-    height: npt.NDArray[np.int32]
-
-    def __len__(self) -> int:
-        return len(self.row)
-
-    def take(self, where: npt.NDArray[Any]) -> Items:
-        """Select entries by mask or index."""
-        return Items(**{name: column[where] for name, column in vars(self).items()})
-
-    @classmethod
-    def from_rows(cls, rows: Iterable[Sequence[Any]]) -> Items:
-        """Make the columns from rows in the order of the fields."""
-        listed = list(rows)
-        columns = list(zip(*listed, strict=True)) if listed else [()] * 8
-        found: dict[str, Any] = {
-            name: np.asarray(column, dtype=_NUMBER_COLUMNS.get(name, np.str_))
-            for name, column in zip(cls.__dataclass_fields__, columns, strict=True)
-        }
-        return cls(**found)
 
 
 @dataclass(frozen=True)
@@ -117,7 +81,7 @@ class Features:
         One row per distinct image; row ``items.row[i]`` belongs to item ``i``. `Rows` where there
         are too many to hold them as float32.
     items : Items
-    failures : tuple of Failure
+    failures : sequence of Failure
     synthetic : bool
         Whether the images are drawn rather than photographed.
     images : str
@@ -139,7 +103,7 @@ class Features:
     spec: ExtractorSpec
     embeddings: Embeddings | Rows
     items: Items
-    failures: tuple[Failure, ...] = ()
+    failures: Sequence[Failure] = ()
     synthetic: bool = False
     images: str = ""
     weights_path: str = ""
@@ -173,7 +137,9 @@ class Features:
 def read_features(
     path: str | Path, *, small: int = _SMALL_BYTES, held: int = _HELD_BYTES
 ) -> Features:
-    """Read a feature file.
+    """Read a feature file, or a folder of shards as one.
+
+    Of a folder, items and failures are read when they are looked at.
 
     Parameters
     ----------
@@ -193,15 +159,86 @@ def read_features(
     CacheError
         If the file is missing, damaged or of another format.
     """
-    with open_features(Path(path)) as file:
-        features = read_without_embeddings(file)
-        stored = file["embeddings"]
+    place = Path(path)
+    with described(place) as (features, stored):
         if 4 * stored.size <= small:
             return replace(features, embeddings=stored[:].astype(np.float32, copy=False))
         if stored.nbytes <= held:
             return replace(features, embeddings=Rows(stored[:]))
-        table = StoredTable(Path(path).absolute(), "embeddings", stored.shape, stored.dtype)
+        table: Table = (
+            stored.table
+            if isinstance(stored, OpenShards)
+            else StoredTable(place.absolute(), "embeddings", stored.shape, stored.dtype)
+        )
         return replace(features, embeddings=Rows(table))
+
+
+@contextlib.contextmanager
+def described(
+    path: Path, *, partly: bool = False
+) -> Iterator[tuple[Features, h5py.Dataset | OpenShards]]:
+    """Open a feature file or a folder of shards.
+
+    Parameters
+    ----------
+    path : Path
+    partly : bool, optional
+        Allow that some shards of a folder are missing.
+
+    Yields
+    ------
+    tuple of Features and h5py.Dataset or OpenShards
+        All but the embeddings, which come as zero rows; and where they are read from.
+
+    Raises
+    ------
+    CacheError
+        If the file is missing, damaged or of another format.
+    """
+    if is_shard_folder(path):
+        shards = open_shards(path, partly=partly)
+        with ShardTable(shards).opened() as opened:
+            yield _of_shards(shards), opened
+    else:
+        with open_features(path) as file:
+            yield read_without_embeddings(file), file["embeddings"]
+
+
+def _of_shards(shards: ShardFolder) -> Features:
+    marks = shards.marks
+    spec = marks[0].spec
+    folders = {mark.images for mark in marks}
+    latest = max(marks, key=lambda mark: mark.created)
+    return Features(
+        spec=spec,
+        embeddings=np.empty((0, spec.width), np.float32),
+        items=StoredItems(shards),
+        failures=_ShardFailures(shards),
+        synthetic=any(mark.synthetic for mark in marks),
+        images=marks[0].images if len(folders) == 1 else "",
+        weights_path=next((mark.weights_path for mark in marks if mark.weights_path), ""),
+        trained_on=", ".join(dict.fromkeys(mark.trained_on for mark in marks if mark.trained_on)),
+        created=latest.created,
+        software=latest.software,
+        reader=min(mark.reader for mark in marks),
+    )
+
+
+class _ShardFailures(Sequence[Failure]):
+    """What could not be read, in the order of the shards; read when it is looked at."""
+
+    def __init__(self, shards: ShardFolder) -> None:
+        self._shards = shards
+
+    def __len__(self) -> int:
+        return sum(mark.failures for mark in self._shards.marks)
+
+    def __iter__(self) -> Iterator[Failure]:
+        for part in range(len(self._shards.marks)):
+            yield from itertools.starmap(Failure, self._shards.failures(part))
+
+    def __getitem__(self, key: Any) -> Any:
+        return tuple(self)[key]
 
 
 def read_without_embeddings(file: h5py.File) -> Features:
@@ -209,14 +246,11 @@ def read_without_embeddings(file: h5py.File) -> Features:
     spec = ExtractorSpec.from_dict(json.loads(file.attrs["extractor"]))
     if file.attrs["fingerprint"] != spec.fingerprint:
         raise ValueError("its fingerprint is not that of the extractor it describes")
-    failures = [_texts(file["failures"][name]) for name in ("sha256", "path", "code", "reason")]
+    failures = [read_texts(file["failures"][name]) for name in ("sha256", "path", "code", "reason")]
     return Features(
         spec=spec,
         embeddings=np.empty((0, spec.width), np.float32),
-        items=Items(
-            **{name: _texts(file["items"][name]).astype(np.str_) for name in _TEXT_COLUMNS},
-            **{name: file["items"][name][:] for name in _NUMBER_COLUMNS},
-        ),
+        items=Items(**{name: read_column(file["items"], name) for name in COLUMNS}),
         failures=tuple(Failure(*row) for row in zip(*failures, strict=True)),
         synthetic=bool(file.attrs["synthetic"]),
         images=str(file.attrs["images"]),
@@ -297,9 +331,9 @@ def _write_attributes(file: h5py.File, features: Features) -> None:
 
 def _write_items(file: h5py.File, features: Features) -> None:
     items = file.create_group("items")
-    for name in _TEXT_COLUMNS:
+    for name in TEXT_COLUMNS:
         _write_texts(items, name, getattr(features.items, name).tolist())
-    for name, dtype in _NUMBER_COLUMNS.items():
+    for name, dtype in NUMBER_COLUMNS.items():
         items.create_dataset(name, data=getattr(features.items, name), dtype=dtype)
     failures = file.create_group("failures")
     for name in ("sha256", "path", "code", "reason"):
@@ -310,10 +344,6 @@ def _write_texts(group: h5py.Group, name: str, texts: Sequence[str]) -> None:
     # A file name may hold bytes that are no UTF-8; they are stored as they are.
     column = np.array([as_bytes(text) for text in texts], dtype=object)
     group.create_dataset(name, data=column, dtype=_TEXT)
-
-
-def _texts(stored: h5py.Dataset) -> Any:
-    return stored.asstr(errors=NAME_ERRORS)[:]
 
 
 def _while_sound(blocks: Iterable[Embeddings], guarded: GuardedFile) -> Iterator[Embeddings]:

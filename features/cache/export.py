@@ -1,4 +1,4 @@
-"""A feature file as NumPy, Parquet or CSV, one row for each image file."""
+"""A feature file, or a folder of shards, as NumPy, Parquet or CSV, one row for each image file."""
 
 from __future__ import annotations
 
@@ -13,14 +13,11 @@ from typing import Any, Final
 import h5py
 import numpy as np
 
-from features.cache.contents import (
-    Embeddings,
-    Features,
-    Items,
-    read_without_embeddings,
-)
+from features.cache.contents import Embeddings, Features, described
+from features.cache.items import Items
 from features.cache.rows import rows_of
-from features.cache.safe_files import open_features, publish
+from features.cache.safe_files import publish
+from features.cache.shards.folder import OpenShards
 from features.cache.writer import explained
 from features.errors import CacheError
 from features.presenting import as_bytes, csv_text, shown
@@ -39,7 +36,7 @@ class _Table:
 
     features: Features
     items: Items
-    stored: h5py.Dataset
+    stored: h5py.Dataset | OpenShards
 
     @property
     def marks(self) -> str:
@@ -48,12 +45,15 @@ class _Table:
     @property
     def not_utf8(self) -> bool:
         """Whether a file name holds bytes that are no UTF-8."""
-        return any(not _is_utf8(path) for path in self.items.path.tolist())
+        return any(
+            not _is_utf8(path) for piece in self.items.pieces() for path in piece.path.tolist()
+        )
 
     def pieces(self) -> Iterator[tuple[Items, Embeddings]]:
-        for start in range(0, len(self.items), _ROWS):
-            piece = self.items.take(np.arange(start, min(start + _ROWS, len(self.items))))
-            yield piece, np.asarray(rows_of(self.stored, piece.row), np.float32)
+        for part in self.items.pieces():
+            for start in range(0, len(part), _ROWS):
+                piece = part.take(np.arange(start, min(start + _ROWS, len(part))))
+                yield piece, np.asarray(rows_of(self.stored, piece.row), np.float32)
 
 
 def export_features(path: str | Path, out: str | Path) -> int:
@@ -95,10 +95,9 @@ def export_features(path: str | Path, out: str | Path) -> int:
             f"got {target.name}, expected a name that ends in one of {', '.join(SUFFIXES)}"
         )
     aside = target.with_name(f".{target.name}.partial")
-    with open_features(Path(path)) as file:
-        features = read_without_embeddings(file)
-        items = features.items.take(features.items.path != "")
-        table = _Table(features, items, file["embeddings"])
+    with described(Path(path)) as (features, stored):
+        items = features.items.there()
+        table = _Table(features, items, stored)
         with explained(target, kept=False):
             try:
                 write(table, aside)

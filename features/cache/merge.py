@@ -19,6 +19,8 @@ from features.cache.contents import (
     write_features,
 )
 from features.cache.safe_files import open_features
+from features.cache.shards.folder import open_shards
+from features.cache.shards.places import is_shard_folder
 from features.cache.writer import explained, gathered
 from features.errors import CacheError
 
@@ -124,7 +126,7 @@ def merge_features(files: Sequence[str | Path], out: str | Path) -> Merged:
     Parameters
     ----------
     files : sequence of str or Path
-        At least one. Where they contradict each other, the first is right.
+        At least one; folders of shards, too. Where they contradict each other, the first is right.
     out : str or Path
         Replaced in one step if it exists; it may be one of `files`.
 
@@ -141,7 +143,7 @@ def merge_features(files: Sequence[str | Path], out: str | Path) -> Merged:
     """
     target = Path(out)
     with _locked(target):
-        described = [_describe(Path(file)) for file in files]
+        described = [_describe(file) for given in files for file in _files_of(Path(given))]
         first, features = described[0][0], described[0][1]
         for file, other, _ in described[1:]:
             features.spec.require(other.spec, mine=str(first), others=str(file))
@@ -182,6 +184,15 @@ def merge_features(files: Sequence[str | Path], out: str | Path) -> Merged:
         repeated=union.repeated,
         notes=tuple(union.notes),
     )
+
+
+def _files_of(place: Path) -> tuple[Path, ...]:
+    if not is_shard_folder(place):
+        return (place,)
+    shards = open_shards(place)
+    for part in range(len(shards.files)):
+        shards.require_sound(part)
+    return shards.files
 
 
 def _describe(file: Path) -> tuple[Path, Features, np.dtype[np.floating]]:

@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import h5py
 import numpy as np
@@ -18,7 +18,15 @@ import numpy.typing as npt
 
 from features.errors import CacheError
 
-__all__ = ["BLOCK_BYTES", "Rows", "StoredTable", "require_finite", "rows_of"]
+__all__ = [
+    "BLOCK_BYTES",
+    "Rows",
+    "StoredTable",
+    "Table",
+    "file_stamp",
+    "require_finite",
+    "rows_of",
+]
 
 Embeddings = npt.NDArray[np.float32]
 Combine = Callable[[npt.NDArray[Any]], Embeddings]
@@ -49,7 +57,7 @@ class StoredTable:
     _as_found: tuple[int, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_as_found", _stamp(self.path))
+        object.__setattr__(self, "_as_found", file_stamp(self.path))
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -64,7 +72,7 @@ class StoredTable:
             If the file is gone or is no longer the one that it was.
         """
         try:
-            same = _stamp(self.path) == self._as_found
+            same = file_stamp(self.path) == self._as_found
         except OSError:
             same = False
         if not same:
@@ -75,9 +83,28 @@ class StoredTable:
             yield file[self.name]
 
 
-def _stamp(path: Path) -> tuple[int, ...]:
+def file_stamp(path: Path) -> tuple[int, ...]:
+    """Tell what changes when a file is replaced or written to."""
     found = path.stat()
     return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+class Table(Protocol):
+    """A table of numbers that is opened to be read, shape (rows, columns)."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """How many rows and columns there are."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """As stored."""
+
+    def __len__(self) -> int:
+        """How many rows there are."""
+
+    def opened(self) -> contextlib.AbstractContextManager[Any]:
+        """Open it for reading: what this gives has a shape, a type, and stretches of rows."""
 
 
 class Rows:
@@ -85,7 +112,7 @@ class Rows:
 
     Parameters
     ----------
-    source : ndarray or StoredTable, shape (r, width)
+    source : ndarray or Table, shape (r, width)
         Where the numbers are.
     row : ndarray of int, shape (n,), optional
         Which rows of `source`, in which order; all by default.
@@ -110,7 +137,7 @@ class Rows:
 
     def __init__(
         self,
-        source: npt.NDArray[Any] | StoredTable,
+        source: npt.NDArray[Any] | Table,
         row: npt.NDArray[np.int64] | None = None,
         *,
         combine: Combine | None = None,
@@ -193,11 +220,11 @@ class Rows:
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[npt.NDArray[Any] | h5py.Dataset]:
-        if isinstance(self._source, StoredTable):
+        if isinstance(self._source, np.ndarray):
+            yield self._source
+        else:
             with self._source.opened() as table:
                 yield table
-        else:
-            yield self._source
 
 
 def require_finite(rows: Rows, paths: npt.NDArray[np.str_]) -> None:

@@ -10,7 +10,7 @@ from types import TracebackType
 
 import h5py
 
-from features.cache.seal import SEAL_SIZE, is_intact, sealed_version
+from features.cache.checks.seal import SEAL_SIZE, is_intact, sealed_version
 from features.errors import CacheError
 
 __all__ = [

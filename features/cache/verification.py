@@ -11,9 +11,12 @@ from typing import Final
 
 import h5py
 
-from features.cache.checksums import altered_parts
+from features.cache.checks.checksums import altered_parts
+from features.cache.checks.seal import is_intact, sealed_version
 from features.cache.safe_files import CACHE_VERSION, open_features
-from features.cache.seal import is_intact, sealed_version
+from features.cache.shards.folder import open_shards
+from features.cache.shards.marks import fits
+from features.cache.shards.places import is_shard_folder
 from features.errors import CacheError
 
 __all__ = ["Verification", "verify"]
@@ -45,7 +48,7 @@ class Verification:
 
 
 def verify(path: str | Path, *, locate: bool = True) -> Verification:
-    """Check every byte of a feature file against its seal, and find the altered parts.
+    """Check every byte of a feature file, or of all shards, and find the altered parts.
 
     Parameters
     ----------
@@ -63,6 +66,8 @@ def verify(path: str | Path, *, locate: bool = True) -> Verification:
         If the file is missing or no feature file at all.
     """
     file = Path(path)
+    if is_shard_folder(file):
+        return _verify_shards(file, locate=locate)
     if not file.is_file():
         raise CacheError(f"{file} does not exist: give the name of a feature file")
     try:
@@ -84,6 +89,21 @@ def verify(path: str | Path, *, locate: bool = True) -> Verification:
     with open_features(file) as opened:
         altered = tuple(altered_parts(opened))
     return Verification(version, checked=True, whole=not altered, altered=altered)
+
+
+def _verify_shards(folder: Path, *, locate: bool) -> Verification:
+    """Check each shard against its mark, and those that don't fit against their seals."""
+    altered: list[str] = []
+    shards = open_shards(folder)
+    for path, mark in zip(shards.files, shards.marks, strict=True):
+        if fits(path, mark):
+            continue
+        found = verify(path, locate=locate)
+        parts = found.altered or (
+            ("whole, but not the file that its mark is of",) if found.whole else ("unknown parts",)
+        )
+        altered += [f"{path.name}: {part}" for part in parts]
+    return Verification(CACHE_VERSION, checked=True, whole=not altered, altered=tuple(altered))
 
 
 def _altered(file: Path) -> tuple[str, ...]:

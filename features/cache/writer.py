@@ -21,7 +21,8 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 
-from features.cache.checksums import CHUNK_ROWS
+from features.cache.checks.checksums import CHUNK_ROWS
+from features.cache.checks.seal import SEAL_SIZE, is_intact, seal_bytes
 from features.cache.contents import (
     Embeddings,
     Failure,
@@ -38,7 +39,7 @@ from features.cache.safe_files import (
     publish,
     require_feature_file,
 )
-from features.cache.seal import SEAL_SIZE, is_intact, seal_bytes
+from features.cache.shards.places import is_shard_folder
 from features.embedding.specification import ExtractorSpec
 from features.errors import CacheError
 from features.images.decoding import READER_VERSION
@@ -371,6 +372,11 @@ def require_place(path: Path) -> None:
         If the folder does not exist or can't be written, or the path is a folder.
     """
     if path.is_dir():
+        if is_shard_folder(path):
+            raise CacheError(
+                f"{path} is a folder of shards: say --shards N to add to them, or give the name of "
+                "a file"
+            )
         raise CacheError(f"{path} is a folder: give the name of a file")
     if not path.parent.is_dir():
         raise CacheError(

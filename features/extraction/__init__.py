@@ -1,5 +1,6 @@
 """From images to the feature file: each new file is read, hashed, decoded and embedded once.
 
+additions: require_nothing_lost
 run: Outcome, extract
 Within the room: loop, remembered
 """

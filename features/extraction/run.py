@@ -107,7 +107,7 @@ def extract(
         embedded=len(run.embedded),
         known=len(dataset.items) - len(result.failures) - len(run.embedded),
         kept=len(kept),
-        failures=result.failures,
+        failures=tuple(result.failures),
         notes=tuple(
             f"{count} of the images: {remark} (such as {shown(example)})"
             for remark, (count, example) in sorted(run.remarks.items())

@@ -2,7 +2,7 @@
 
 colour: AS_IS, COLOURS
 decoding: Decoded, Frame, IMAGE_SUFFIXES, MAX_PIXELS, PIXELS_VERSION, Pixels, READER_VERSION,
-    decode, load_pixels
+    decode, decode_each, load_pixels
 dicom: patient_of
 formats: NOT_READ
 lesion: Box, WHOLE

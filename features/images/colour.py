@@ -1,19 +1,23 @@
-"""Colour constancy: taking the colour of the light out of a picture."""
+"""Colours as they were meant, and without the colour of the light."""
 
 from __future__ import annotations
 
+import functools
+import io
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, ImageCms
 
-__all__ = ["AS_IS", "COLOURS", "SHADES_OF_GREY", "correct", "light"]
+__all__ = ["AS_IS", "COLOURS", "SHADES_OF_GREY", "correct", "light", "to_srgb"]
 
 AS_IS: Final = "as-is"
 SHADES_OF_GREY: Final = "shades-of-grey"
 COLOURS: Final = (AS_IS, SHADES_OF_GREY)
 
+# LittleCMS keeps the last pixel in a transform, which threads must not share.
+_CMS_NO_CACHE: Final = ImageCms.Flags.NOCACHE
 _POWER: Final = 6
 _POWERS: Final = (np.arange(256) / 255.0) ** _POWER
 
@@ -67,3 +71,22 @@ def correct(image: Image.Image, colour: npt.NDArray[np.float64]) -> Image.Image:
     """
     levels = np.arange(256) / colour[:, np.newaxis]
     return image.point(np.clip(levels, 0, 255).round().astype(np.uint8).ravel().tolist())
+
+
+def to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
+    """Convert a picture from its colour profile to sRGB."""
+    try:
+        transform = _srgb_transform(profile, image.mode)
+        return image if transform is None else transform.apply(image)
+    except (ImageCms.PyCMSError, ValueError, OSError):
+        # Viewers show a picture with a broken or ill-fitting profile as if it had none.
+        return image
+
+
+@functools.lru_cache(maxsize=16)
+def _srgb_transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+    source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+    if mode == "RGB" and "srgb" in ImageCms.getProfileDescription(source).lower():
+        return None
+    target = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+    return ImageCms.ImageCmsTransform(source, target, mode, "RGB", flags=_CMS_NO_CACHE)

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import struct
 import warnings
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, ImageCms, ImageFile, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from features.errors import UnreadableImage
-from features.images.colour import AS_IS, correct, light
+from features.images.colour import AS_IS, correct, light, to_srgb
 from features.images.depth import in_eight_bits, stored_as
 from features.images.dicom import is_dicom, load_dicom
-from features.images.formats import is_heif, named, raw_camera, require_heif
+from features.images.formats import is_heif, not_an_image, raw_camera, require_heif
 from features.images.lesion import SIDE, WHOLE, Box, locate
 from features.images.sources.files import read_file
 from features.images.strict import is_jpeg, is_png, load_jpeg, require_sound_png
@@ -34,6 +35,7 @@ __all__ = [
     "Frame",
     "Pixels",
     "decode",
+    "decode_each",
     "load_pixels",
 ]
 
@@ -51,6 +53,7 @@ IMAGE_SUFFIXES: Final = frozenset(
         *("ppm", "pgm", "avif", "jp2", "j2k", "heic", "heif", "hif", "dcm", "dicom"),
     )
 )
+_JPEG: Final = b"\xff\xd8\xff"
 _FORMATS: Final = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF", "PPM", "AVIF", "JPEG2000")
 # What Pillow and its codecs are known to raise on damaged files, besides its own two errors.
 _DAMAGE: Final = (
@@ -75,8 +78,6 @@ _TURNS: Final = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# LittleCMS keeps the last pixel in a transform, which threads must not share.
-_CMS_NO_CACHE: Final = ImageCms.Flags.NOCACHE
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -195,28 +196,74 @@ def decode(
     data = source if isinstance(source, bytes) else read_file(Path(source))
     if not data:
         raise UnreadableImage("empty", "the file is empty: copy or export it again")
-    try:
-        with _opened(data, max_pixels) as image:
-            width, height = image.size
-            _require_size(width, height, max_pixels)
-            # Below twice the target the JPEG decoder's own scaling would be seen in the result.
-            least = 2 * max(_least(frame) for frame in wanted)
-            if isinstance(image, ImageFile.ImageFile):
-                image.draft(None, (least, least))
-            loaded, notes = _loaded(data, image)
-            # Asked for only now: Pillow would pass over damage that it meets on the way to EXIF.
-            orientation = _orientation(image)
-            turn = _TURNS.get(orientation)
-            pixels, boxes = _Picture(loaded, turn).frames(wanted)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise _too_large(max_pixels) from error
-    except UnidentifiedImageError as error:
-        raise _unidentified(data) from error
-    except _DAMAGE as error:
-        raise _damaged(error) from error
+    with _explained(data, max_pixels), _opened(data, max_pixels) as image:
+        width, height = image.size
+        _require_size(width, height, max_pixels)
+        _draft(image, wanted)
+        loaded, notes = _loaded(data, image)
+        # Asked for only now: Pillow would pass over damage that it meets on the way to EXIF.
+        orientation = _orientation(image)
+        turn = _TURNS.get(orientation)
+        pixels, boxes = _Picture(loaded, turn).frames(wanted)
     if orientation >= 5 and turn is not None:
         width, height = height, width
     return Decoded(pixels, width, height, boxes, notes)
+
+
+def decode_each(
+    source: str | Path | bytes, *groups: Sequence[Frame], max_pixels: int = MAX_PIXELS
+) -> tuple[Decoded, ...]:
+    """Decode an image for several networks: for each the very pixels that `decode` gives it alone.
+
+    It is decoded once, unless a JPEG may be read smaller for one network than for another.
+
+    Parameters
+    ----------
+    source, max_pixels
+        As for `decode`.
+    *groups : sequence of Frame
+        The frames of each.
+    """
+    data = source if isinstance(source, bytes) else read_file(Path(source))
+    sizes = [(0, 0)] * len(groups)
+    if len(groups) > 1 and data.startswith(_JPEG):
+        for place, frames in enumerate(groups):
+            with _explained(data, max_pixels), _opened(data, max_pixels) as image:
+                sizes[place] = _draft(image, frames)
+    alike: dict[tuple[int, int], dict[Frame, None]] = {}
+    for size, frames in zip(sizes, groups, strict=True):
+        alike.setdefault(size, {}).update(dict.fromkeys(frames))
+    read = {size: decode(data, *each, max_pixels=max_pixels) for size, each in alike.items()}
+    return tuple(
+        _part(read[size], [list(alike[size]).index(frame) for frame in frames])
+        for size, frames in zip(sizes, groups, strict=True)
+    )
+
+
+def _part(decoded: Decoded, places: Sequence[int]) -> Decoded:
+    frames = tuple(decoded.frames[place] for place in places)
+    return replace(decoded, frames=frames, boxes=tuple(decoded.boxes[place] for place in places))
+
+
+@contextlib.contextmanager
+def _explained(data: bytes, max_pixels: int) -> Iterator[None]:
+    try:
+        yield
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise _too_large(max_pixels) from error
+    except UnidentifiedImageError as error:
+        raise not_an_image(data) from error
+    except _DAMAGE as error:
+        raise _damaged(error) from error
+
+
+def _draft(image: Image.Image, frames: Sequence[Frame]) -> tuple[int, int]:
+    """Have a JPEG read smaller where that does no harm; give the size that it is read at."""
+    # Below twice the target the JPEG decoder's own scaling would be seen in the result.
+    least = 2 * max(_least(frame) for frame in frames)
+    if isinstance(image, ImageFile.ImageFile):
+        image.draft(None, (least, least))
+    return image.size
 
 
 def _opened(data: bytes, max_pixels: int) -> Image.Image:
@@ -242,16 +289,6 @@ def _require_size(width: int, height: int, most: int) -> None:
 def _too_large(most: int, got: str = "the image has more pixels") -> UnreadableImage:
     limit = f"{most // 1_000_000} megapixels"
     return UnreadableImage("too_large", f"{got} than the {limit} allowed: scale it down")
-
-
-def _unidentified(data: bytes) -> UnreadableImage:
-    if (what := named(data)) is not None:
-        return UnreadableImage(
-            "unsupported", f"the file is {what}, which isn't supported: export it as JPEG or PNG"
-        )
-    if data.startswith(b"PK\x03\x04") or data[257:262] == b"ustar":
-        return UnreadableImage("not_an_image", "the file is an archive: unpack it")
-    return UnreadableImage("not_an_image", "the file is not an image, or its header is damaged")
 
 
 def _damaged(error: BaseException) -> UnreadableImage:
@@ -357,23 +394,5 @@ class _Picture:
     ) -> Image.Image:
         image = image.resize((size, size), Image.Resampling.BILINEAR, box=box)
         if self._profile:
-            image = _to_srgb(image, self._profile)
+            image = to_srgb(image, self._profile)
         return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
-    try:
-        transform = _srgb_transform(profile, image.mode)
-        return image if transform is None else transform.apply(image)
-    except (ImageCms.PyCMSError, ValueError, OSError):
-        # Viewers show a picture with a broken or ill-fitting profile as if it had none.
-        return image
-
-
-@functools.lru_cache(maxsize=16)
-def _srgb_transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
-    source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-    if mode == "RGB" and "srgb" in ImageCms.getProfileDescription(source).lower():
-        return None
-    target = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
-    return ImageCms.ImageCmsTransform(source, target, mode, "RGB", flags=_CMS_NO_CACHE)

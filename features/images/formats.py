@@ -8,7 +8,7 @@ from typing import Final
 
 from features.errors import UnreadableImage
 
-__all__ = ["NOT_READ", "is_heif", "named", "raw_camera", "require_heif"]
+__all__ = ["NOT_READ", "is_heif", "named", "not_an_image", "raw_camera", "require_heif"]
 
 # Endings of images that aren't read, which is told of those that lie in a folder.
 _RAW: Final = (
@@ -76,6 +76,17 @@ def named(data: bytes) -> str | None:
     if b"<svg" in data[:1000]:
         return "SVG"
     return raw_camera(data)
+
+
+def not_an_image(data: bytes) -> UnreadableImage:
+    """Say why a file that Pillow doesn't know can't be read."""
+    if (what := named(data)) is not None:
+        return UnreadableImage(
+            "unsupported", f"the file is {what}, which isn't supported: export it as JPEG or PNG"
+        )
+    if data.startswith(b"PK\x03\x04") or data[257:262] == b"ustar":
+        return UnreadableImage("not_an_image", "the file is an archive: unpack it")
+    return UnreadableImage("not_an_image", "the file is not an image, or its header is damaged")
 
 
 def raw_camera(data: bytes) -> str | None:

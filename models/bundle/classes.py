@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from features.embedding.specification import ExtractorSpec
 from models.bundle.manifest import MANIFEST, altered
 from models.decisions.calibrators import Calibration
 from models.decisions.decision import Decision
@@ -59,7 +58,7 @@ def load_heads(
     folder: Path,
     values: Mapping[str, Any],
     contents: Mapping[str, bytes],
-    spec: ExtractorSpec,
+    dim: int,
     decision: Decision,
 ) -> ClassHeads:
     """Read what `dump_heads` wrote.
@@ -72,8 +71,8 @@ def load_heads(
         The manifest.
     contents : mapping of str to bytes
         The files that `models.bundle.manifest.head_files` names.
-    spec : ExtractorSpec
-        What the heads' embeddings are made with.
+    dim : int
+        Numbers that the heads are given of an image.
     decision : Decision
         Of the positive class.
 
@@ -90,7 +89,7 @@ def load_heads(
     try:
         heads = ClassHeads(
             tuple(
-                ClassHead(label, _load(folder, file, contents[file], spec.head_dim), calibration)
+                ClassHead(label, _load(folder, file, contents[file], dim), calibration)
                 for label, file, calibration in _entries(values, classes, decision)
             ),
             tuple(map(float, classes["shares"])),

@@ -49,6 +49,11 @@ def read_settings(text: str, names: list[str]) -> tuple[str, Settings]:
                 f"the head of {text}, {head}, has no settings of its own: "
                 f"--settings takes those of {', '.join(HEADS)}"
             )
+        if "members" in settings:
+            raise TrainingError(
+                f"the head of {text} averages several networks ({settings['members']}), each with "
+                f"settings of its own: give those of one, as {head} has them on it alone"
+            )
         return head, settings
     if len(names) != 1 or names[0] not in HEADS:
         raise TrainingError(

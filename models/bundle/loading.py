@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from features.embedding.specification import ExtractorSpec
+from features.embedding.joined import JoinedSpec
 from models.bundle.classes import load_heads
 from models.bundle.fusion import load_fusion
 from models.bundle.gallery import GALLERY, Gallery, GalleryError, read_gallery
 from models.bundle.manifest import (
     MANIFEST,
+    BundledNetwork,
     BundleRefused,
     altered,
     head_files,
@@ -48,10 +49,8 @@ class Bundle:
     folder : Path
     created : str
         ISO 8601 time in UTC.
-    spec : ExtractorSpec
-        What the embeddings must be made with.
-    network_path : Path or None
-        The network as it was converted (.xml), or else its weights; None if untrained.
+    networks : tuple of BundledNetwork
+        At least one, in the order of the columns that heads are given.
     labels : tuple of str
         (negative, positive).
     head_name, head_title : str
@@ -89,8 +88,7 @@ class Bundle:
 
     folder: Path
     created: str
-    spec: ExtractorSpec
-    network_path: Path | None
+    networks: tuple[BundledNetwork, ...]
     labels: tuple[str, str]
     head_name: str
     head_title: str
@@ -109,6 +107,17 @@ class Bundle:
     fusion: FusedHead | None = None
     gallery: Gallery | None = None
     relabelling: Relabelling = field(default_factory=Relabelling)
+
+    @property
+    def spec(self) -> JoinedSpec:
+        """What the embeddings must be made with."""
+        return JoinedSpec(tuple(each.spec for each in self.networks))
+
+    @property
+    def network_paths(self) -> tuple[Path | None, ...]:
+        """Of each network as it was converted (.xml), or else its weights; None if untrained."""
+        files = [each.file for each in self.networks]
+        return tuple(None if file is None else self.folder / file for file in files)
 
     @property
     def fingerprint(self) -> str:
@@ -181,7 +190,7 @@ def load_bundle(folder: str | Path, *, network: bool = True) -> Bundle:
     ----------
     folder : str or Path
     network : bool, optional
-        Whether to verify the network's files, too; else `models.bundle.network.ready_network` does.
+        Whether to verify the networks' files, too; else `models.bundle.network.ready_network` does.
 
     Returns
     -------
@@ -195,10 +204,10 @@ def load_bundle(folder: str | Path, *, network: bool = True) -> Bundle:
     """
     folder = Path(folder)
     try:
-        values, spec = read_manifest(folder)
+        values, networks = read_manifest(folder)
         _require_known_head(folder, values)
         wanted = head_files(values) | ({GALLERY} & set(values["files"]))
-        apart = set() if network else network_files(values)
+        apart = set() if network else network_files(networks)
         files = {name: known for name, known in values["files"].items() if name not in apart}
         contents = verify_files(folder, files, wanted)
     except OSError as error:
@@ -207,16 +216,15 @@ def load_bundle(folder: str | Path, *, network: bool = True) -> Bundle:
         decision = Decision.from_dict(values)
     except ValueError as error:
         raise altered(folder, f"{MANIFEST} has {error}") from error
-    network_file = values["network_file"]
+    dim = JoinedSpec(tuple(each.spec for each in networks)).head_dim
     return Bundle(
         folder=folder,
         created=values["created"],
-        spec=spec,
-        network_path=None if network_file is None else folder / network_file,
+        networks=networks,
         labels=(values["labels"][0], values["labels"][1]),
         head_name=values["head"],
         head_title=values["head_title"],
-        classes=load_heads(folder, values, contents, spec, decision),
+        classes=load_heads(folder, values, contents, dim, decision),
         settings=values["settings"],
         decision=decision,
         metrics=values["metrics"],
@@ -227,7 +235,7 @@ def load_bundle(folder: str | Path, *, network: bool = True) -> Bundle:
         marks=tuple(values["marks"]),
         versions=values["versions"],
         identity=values["sealed"],
-        gallery=_read_gallery(folder, contents.get(GALLERY), spec),
+        gallery=_read_gallery(folder, contents.get(GALLERY), dim),
         class_metrics=(values["classes"] or {}).get("metrics", {}),
         fusion=load_fusion(folder, values),
         relabelling=_read_relabelling(folder, values),
@@ -248,8 +256,8 @@ def _read_relabelling(folder: Path, values: dict[str, Any]) -> Relabelling:
         raise altered(folder, f"{MANIFEST} renames classes without sense ({error})") from error
 
 
-def _read_gallery(folder: Path, data: bytes | None, spec: ExtractorSpec) -> Gallery | None:
+def _read_gallery(folder: Path, data: bytes | None, dim: int) -> Gallery | None:
     try:
-        return None if data is None else read_gallery(data, spec.head_dim)
+        return None if data is None else read_gallery(data, dim)
     except GalleryError as error:
         raise altered(folder, f"{GALLERY} is not a gallery: {error}") from error

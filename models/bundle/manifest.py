@@ -9,10 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from features.embedding.joined import JoinedSpec
 from features.embedding.specification import ExtractorSpec
 from features.errors import LesionError
 from features.presenting import MARKS, json_text
@@ -20,13 +22,14 @@ from features.presenting import MARKS, json_text
 __all__ = [
     "BUNDLE_FORMAT",
     "BUNDLE_VERSION",
+    "CONVERTED",
     "DOCUMENTS",
     "MANIFEST",
-    "NETWORK_FILES",
-    "NETWORK_NUMBERS",
     "BundleRefused",
+    "BundledNetwork",
     "altered",
     "head_files",
+    "network_file",
     "network_files",
     "peek",
     "read_manifest",
@@ -35,16 +38,18 @@ __all__ = [
 ]
 
 BUNDLE_FORMAT: Final = "lesion-bundle"
-BUNDLE_VERSION: Final = 2
+BUNDLE_VERSION: Final = 3
 MANIFEST: Final = "bundle.json"
 DOCUMENTS: Final = ("comparison.json", "report.html", "MODEL_CARD.md")
+# How a converted network's graph is called; its numbers lie beside it.
+CONVERTED: Final = ".xml"
+_NUMBERS: Final = ".bin"
 # Keras tells by the end of the name how the weights in a file are laid out.
-NETWORK_FILES: Final = ("network.weights.h5", "network.h5", "network.xml")
-# The numbers of a converted network, beside its graph.
-NETWORK_NUMBERS: Final = "network.bin"
+_KINDS: Final = (".weights.h5", ".h5", CONVERTED)
 
-# What older versions, which are read all the same, don't have.
-_NEW_FIELDS: Final = {1: {"zone"}, 2: set[str]()}
+# What older versions, which are read all the same, don't have, and have instead.
+_NEW_FIELDS: Final = {1: {"zone", "networks"}, 2: {"networks"}, 3: set[str]()}
+_OLD_FIELDS: Final = ("extractor", "network_file")
 # Only where there is something to say.
 _OPTIONAL: Final = {"fusion", "classes", "relabelled"}
 _SIZE_LIMIT: Final = 16 << 20
@@ -55,8 +60,7 @@ _FIELDS: Final[dict[str, tuple[type, ...]]] = {
     "version": (int,),
     "created": (str,),
     "fingerprint": (str,),
-    "extractor": (dict,),
-    "network_file": (str, type(None)),
+    "networks": (list,),
     "labels": (list,),
     "positive": (str,),
     "head": (str,),
@@ -84,6 +88,73 @@ _FIELDS: Final[dict[str, tuple[type, ...]]] = {
 
 class BundleRefused(LesionError):
     """A bundle that is incomplete, altered, or can't be made or served as it is."""
+
+
+@dataclass(frozen=True)
+class BundledNetwork:
+    """One of the networks whose embeddings a bundle's head is given.
+
+    Parameters
+    ----------
+    name : str
+        By which a person knows it.
+    spec : ExtractorSpec
+        What its embeddings must be made with.
+    file : str or None
+        The network as it was converted, or else its weights; None if untrained.
+    trained_on : str
+        Which images it was trained on; empty if that is not known.
+    """
+
+    name: str
+    spec: ExtractorSpec
+    file: str | None
+    trained_on: str
+
+    @property
+    def files(self) -> set[str]:
+        """The names of all its files."""
+        if self.file is None:
+            return set()
+        numbers = self.file.removesuffix(CONVERTED) + _NUMBERS
+        return {self.file, numbers} if self.file.endswith(CONVERTED) else {self.file}
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give what the manifest says of it."""
+        return {
+            "name": self.name,
+            "extractor": self.spec.as_dict(),
+            "network_file": self.file,
+            "trained_on": self.trained_on,
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> BundledNetwork:
+        """Read what `as_dict` gave.
+
+        Raises
+        ------
+        ValueError
+            If a field is missing or unknown, or can't be what it is.
+        """
+        if odd := sorted(set(values) ^ {"name", "extractor", "network_file", "trained_on"}):
+            raise ValueError(f"a network with missing or unknown fields: {', '.join(odd)}")
+        spec, file = ExtractorSpec.from_dict(values["extractor"]), values["network_file"]
+        words = (values["name"], values["trained_on"], *([] if file is None else [file]))
+        if not all(type(word) is str for word in words):
+            raise ValueError("a network with fields of a wrong type")
+        return cls(values["name"] or spec.network, spec, file, values["trained_on"])
+
+
+def network_file(place: int, kind: str) -> str:
+    """Name a file of the network at this place, the first of which is 0, by its ending.
+
+    Examples
+    --------
+    >>> network_file(0, CONVERTED), network_file(1, ".h5")
+    ('network.xml', 'network-2.h5')
+    """
+    return f"network-{place + 1}{kind}" if place else f"network{kind}"
 
 
 def altered(folder: Path, what: str) -> BundleRefused:
@@ -118,8 +189,14 @@ def peek(folder: Path) -> dict[str, Any] | None:
     return values
 
 
-def read_manifest(folder: Path) -> tuple[dict[str, Any], ExtractorSpec]:
+def read_manifest(folder: Path) -> tuple[dict[str, Any], tuple[BundledNetwork, ...]]:
     """Read ``bundle.json`` and refuse it unless it is as it was written and makes sense.
+
+    Returns
+    -------
+    values : dict
+    networks : tuple of BundledNetwork
+        At least one, in the order of the columns that the head is given.
 
     Raises
     ------
@@ -127,11 +204,11 @@ def read_manifest(folder: Path) -> tuple[dict[str, Any], ExtractorSpec]:
     """
     values = _read_fields(folder)
     try:
-        spec = ExtractorSpec.from_dict(values["extractor"])
-        _require_sense(folder, values, spec)
+        networks = tuple(map(BundledNetwork.from_dict, values["networks"]))
+        _require_sense(folder, values, networks)
     except (TypeError, ValueError, LookupError, AttributeError) as error:
         raise altered(folder, f"{MANIFEST} has values that make no sense ({error})") from error
-    return values, spec
+    return values, networks
 
 
 def verify_files(
@@ -179,10 +256,9 @@ def head_files(values: Mapping[str, Any]) -> set[str]:
     return {values["head_file"], *(known["file"] for known in others)}
 
 
-def network_files(values: Mapping[str, Any]) -> set[str]:
-    """Name the files of the network; none if it is untrained."""
-    name = values["network_file"]
-    return {name, NETWORK_NUMBERS} if name == NETWORK_FILES[2] else {name} - {None}
+def network_files(networks: Sequence[BundledNetwork]) -> set[str]:
+    """Name the files of the networks; those that are untrained have none."""
+    return {name for each in networks for name in each.files}
 
 
 def _as_bytes(values: Mapping[str, Any]) -> bytes:
@@ -220,10 +296,14 @@ def _read_fields(folder: Path) -> dict[str, Any]:
             + ("update the program" if newer else "train the classifier again")
         )
     missing = _NEW_FIELDS[version] | (_OPTIONAL - set(values))
-    if odd := sorted(set(values) ^ (set(_FIELDS) - missing)):
+    instead = set(_OLD_FIELDS) if "networks" in missing else set[str]()
+    if odd := sorted(set(values) ^ (set(_FIELDS) - missing | instead)):
         raise altered(folder, f"{MANIFEST} has missing or unknown fields: {', '.join(odd)}")
     _require_as_written(folder, values)
     values |= dict.fromkeys(missing)
+    if instead:
+        only = {name: values.pop(name) for name in _OLD_FIELDS}
+        values["networks"] = [{"name": "", "trained_on": "", **only}]
     if odd := [name for name, kinds in _FIELDS.items() if type(values[name]) not in kinds]:
         raise altered(folder, f"{MANIFEST} has fields of a wrong type: {', '.join(odd)}")
     return values
@@ -239,15 +319,21 @@ def _require_as_written(folder: Path, values: dict[str, Any]) -> None:
         raise altered(folder, f"{MANIFEST} is not as it was written")
 
 
-def _require_sense(folder: Path, values: dict[str, Any], spec: ExtractorSpec) -> None:
+def _require_sense(
+    folder: Path, values: dict[str, Any], networks: Sequence[BundledNetwork]
+) -> None:
     labels, marks, files = values["labels"], values["marks"], values["files"]
-    networks = (None,) if spec.untrained else NETWORK_FILES
+    joined = JoinedSpec(tuple(each.spec for each in networks))
     sound = {
-        "fingerprint": values["fingerprint"] == spec.fingerprint,
+        "networks": len(networks) > 0,
+        "fingerprint": values["fingerprint"] == joined.fingerprint,
         "labels": len(labels) == 2 and all(type(label) is str and label for label in labels),
         "positive": labels[-1:] == [values["positive"]],
-        "marks": set(marks) <= set(MARKS) and ("untrained" in marks) == spec.untrained,
-        "network_file": values["network_file"] in networks,
+        "marks": set(marks) <= set(MARKS) and ("untrained" in marks) == joined.untrained,
+        "network_file": all(
+            each.file in ((None,) if each.spec.untrained else _names(place))
+            for place, each in enumerate(networks)
+        ),
         "notes": all(type(note) is str for note in values["notes"]),
         "files": all(
             set(known) == {"sha256", "bytes"} and _SHA256.fullmatch(known["sha256"])
@@ -259,14 +345,17 @@ def _require_sense(folder: Path, values: dict[str, Any], spec: ExtractorSpec) ->
     for name in files:
         if not _PLAIN_NAME.fullmatch(name):
             raise altered(folder, f"{MANIFEST} names a file {name!r} outside of the folder")
-    converted = values["network_file"] == NETWORK_FILES[2]
-    needed = {*DOCUMENTS, *head_files(values), *network_files(values)}
+    needed = {*DOCUMENTS, *head_files(values), *network_files(networks)}
     if missing := sorted(needed - set(files)):
         raise altered(folder, f"{MANIFEST} has no hash of {', '.join(missing)}")
-    if not (spec.untrained or converted) and (
-        files[values["network_file"]]["sha256"] != spec.weights_sha256
-    ):
-        raise altered(folder, "its network is not the one that its fingerprint names")
+    for each in networks:
+        converted = each.file is None or each.file.endswith(CONVERTED)
+        if not converted and files[each.file]["sha256"] != each.spec.weights_sha256:
+            raise altered(folder, f"{each.file} is not the network that its fingerprint names")
+
+
+def _names(place: int) -> tuple[str, ...]:
+    return tuple(network_file(place, kind) for kind in _KINDS)
 
 
 def _require_inside(folder: Path, name: str) -> None:

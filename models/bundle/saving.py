@@ -26,15 +26,17 @@ from models.bundle.loading import Bundle, load_bundle
 from models.bundle.manifest import (
     BUNDLE_FORMAT,
     BUNDLE_VERSION,
+    CONVERTED,
     MANIFEST,
-    NETWORK_FILES,
-    NETWORK_NUMBERS,
+    BundledNetwork,
     BundleRefused,
+    network_file,
     seal,
 )
 from models.bundle.staging import require_free, swap
 from models.machine import give_back
 from models.results_cache import Kept
+from models.training.representations.joining import JoinedFeatures, join_features
 from models.training.results import Comparison
 
 __all__ = [
@@ -57,8 +59,8 @@ class BundleOptions:
 
     Parameters
     ----------
-    weights : str or Path, optional
-        As for `find_weights`.
+    weights : str, Path or mapping of str to (Path or None), optional
+        As for `find_weights`; of several networks as `find_each_weights` gives them.
     overwrite : bool
         Whether a bundle in the folder may be replaced.
     thumbnails : bool
@@ -72,7 +74,7 @@ class BundleOptions:
         taken from the user's cache folder, and kept there.
     """
 
-    weights: str | Path | None = None
+    weights: str | Path | Mapping[str, Path | None] | None = None
     overwrite: bool = False
     thumbnails: bool = True
     gallery: bool = True
@@ -133,7 +135,7 @@ def find_each_weights(
     weights : sequence of Path
         Where to look; each file is taken for the networks that it fits.
     only : str, optional
-        Name of the one that the bundle is to be of.
+        Name of the one that the bundle is to be of; of all together if it is none of theirs.
 
     Returns
     -------
@@ -145,7 +147,7 @@ def find_each_weights(
     BundleRefused
         If a file isn't there, or fits no network.
     """
-    wanted = {name: each for name, each in files.items() if only in (None, name)}
+    wanted = {name: each for name, each in files.items() if only == name} or dict(files)
     if len(files) == 1 and len(weights) < 2:
         return {name: find_weights(each, *weights) for name, each in wanted.items()}
     hashes: dict[str, Path] = {}
@@ -184,6 +186,7 @@ def save_bundle(
     comparison : Comparison
         Of heads that were fitted on `features`.
     features : Features
+        `models.training.representations.joining.JoinedFeatures` if they are of several networks.
     render : callable
         Writes what a person reads: takes the time of making and the versions of the software, gives
         the text of ``"report.html"`` and of ``"MODEL_CARD.md"``.
@@ -203,7 +206,8 @@ def save_bundle(
     """
     options = options or BundleOptions()
     require_free(folder, overwrite=options.overwrite)
-    network = find_weights(features, options.weights)
+    features = join_features(features)
+    weights = _weights_of(features, options)
     # A link is followed, so that what it points to is replaced rather than the link.
     target = Path(folder).resolve()
     # What the heads took and freed is for the gallery and the report.
@@ -218,7 +222,7 @@ def save_bundle(
             # The report's map of the images keeps one core busy, and the gallery another.
             with threadpool_limits(1), ThreadPoolExecutor(1) as beside:
                 gallery = beside.submit(_write_gallery, staged, comparison, features, options)
-                _write(staged, comparison, features, network, render, gallery)
+                _write(staged, comparison, features, weights, render, gallery)
             bundle = load_bundle(staged)
             _require_same_scores(bundle, comparison, features)
             require_free(folder, overwrite=options.overwrite)
@@ -229,8 +233,14 @@ def save_bundle(
             "make room or give another folder with --out"
         ) from error
     # What was verified was renamed, and not written again.
-    network_path = bundle.network_path and Path(folder, bundle.network_path.name)
-    return replace(bundle, folder=Path(folder), network_path=network_path)
+    return replace(bundle, folder=Path(folder))
+
+
+def _weights_of(features: JoinedFeatures, options: BundleOptions) -> list[Path | None]:
+    given = options.weights
+    if isinstance(given, Mapping):
+        return [find_weights(each, given[name]) for name, each in features.members.items()]
+    return [find_weights(each, given) for each in features.members.values()]
 
 
 def _write_gallery(
@@ -250,15 +260,25 @@ def _write_gallery(
 def _write(
     folder: Path,
     comparison: Comparison,
-    features: Features,
-    network: Path | None,
+    features: JoinedFeatures,
+    weights: Sequence[Path | None],
     render: Render,
     gallery: Future[None],
 ) -> None:
     created = datetime.now(timezone.utc).isoformat(timespec="seconds")
     versions = {"features": features.software, "heads": software_versions()}
     heads = dump_heads(comparison, folder)
-    network_file = None if network is None else _copy_network(network, features.spec, folder)
+    networks = [
+        BundledNetwork(
+            name,
+            each.spec,
+            None if path is None else _copy_network(path, each.spec, folder, place),
+            each.trained_on,
+        )
+        for place, ((name, each), path) in enumerate(
+            zip(features.members.items(), weights, strict=True)
+        )
+    ]
     figures = comparison.as_dict()
     (folder / "comparison.json").write_text(_json(figures), encoding="utf-8")
     for name, text in render(created, versions).items():
@@ -269,8 +289,7 @@ def _write(
         "version": BUNDLE_VERSION,
         "created": created,
         "fingerprint": features.fingerprint,
-        "extractor": features.spec.as_dict(),
-        "network_file": network_file,
+        "networks": [each.as_dict() for each in networks],
         "labels": list(comparison.labels),
         "positive": comparison.labels[1],
         "head": comparison.chosen,
@@ -297,16 +316,17 @@ def _write(
     (folder / MANIFEST).write_bytes(seal(values))
 
 
-def _copy_network(weights: Path, spec: ExtractorSpec, folder: Path) -> str:
-    """Put the network into the bundle: as it was converted for CPUs, or else its weights."""
+def _copy_network(weights: Path, spec: ExtractorSpec, folder: Path, place: int) -> str:
+    """Put a network into the bundle: as it was converted for CPUs, or else its weights."""
     converted = converted_files(spec, weights)
     if converted is None:
-        name = NETWORK_FILES[0] if weights.name.endswith(".weights.h5") else NETWORK_FILES[1]
+        kind = ".weights.h5" if weights.name.endswith(".weights.h5") else ".h5"
+        name = network_file(place, kind)
         shutil.copyfile(weights, folder / name)
         return name
-    for source, name in zip(converted, (NETWORK_FILES[2], NETWORK_NUMBERS), strict=True):
-        shutil.copyfile(source, folder / name)
-    return NETWORK_FILES[2]
+    for source in converted:
+        shutil.copyfile(source, folder / network_file(place, source.suffix))
+    return network_file(place, CONVERTED)
 
 
 def _json(values: Any) -> str:
@@ -314,7 +334,7 @@ def _json(values: Any) -> str:
 
 
 def _require_same_scores(bundle: Bundle, comparison: Comparison, features: Features) -> None:
-    probes = features.spec.combine(features.embeddings[:_PROBES])
+    probes = features.embedded(features.items.take(np.arange(len(features.items))[:_PROBES]))
     pairs = zip(comparison.served.heads, bundle.classes.heads, strict=True)
     if not all(
         np.allclose(before.score(probes), again.score(probes), rtol=1e-5, atol=1e-6)

@@ -2,7 +2,7 @@
 
 base: Head, Settings, first_line, score, worthwhile_threads
 classes: ClassHead, ClassHeads, share_out
-ensemble: ENSEMBLE, Ensemble, MEMBERS, TITLE, average
+ensemble: ENSEMBLE, Ensemble, MEMBERS, TITLE, average, side_by_side
 files: HEAD_FILES, HeadFileError, dump_head, load_head
 fold: Fold, Numbers, whole
 logistic: LOGISTIC_REGRESSION, make_logistic

@@ -12,7 +12,7 @@ import json
 import math
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -20,7 +20,17 @@ import numpy.typing as npt
 
 from models.heads.base import score
 
-__all__ = ["ENSEMBLE", "MEMBERS", "TITLE", "Ensemble", "Scale", "average", "pack", "unpack"]
+__all__ = [
+    "ENSEMBLE",
+    "MEMBERS",
+    "TITLE",
+    "Ensemble",
+    "Scale",
+    "average",
+    "pack",
+    "side_by_side",
+    "unpack",
+]
 
 Floats = npt.NDArray[np.float64]
 
@@ -56,10 +66,13 @@ class Ensemble:
         As `models.heads.base.score` takes them, by name.
     scales : dict of str to Scale
         By the same names.
+    columns : dict of str to slice
+        By the same names, which part of an embedding each is given; all of it where there are none.
     """
 
     members: dict[str, Any]
     scales: dict[str, Scale]
+    columns: dict[str, slice] = field(default_factory=dict)
 
     @property
     def classes_(self) -> npt.NDArray[np.int64]:
@@ -70,6 +83,12 @@ class Ensemble:
     def n_features_in_(self) -> int | None:
         """Length of an embedding; None where the members don't agree on one."""
         lengths = {member.n_features_in_ for member in self.members.values()}
+        if self.columns:
+            fit = all(
+                self.columns[name].stop - self.columns[name].start == member.n_features_in_
+                for name, member in self.members.items()
+            )
+            lengths = {max(part.stop for part in self.columns.values())} if fit else set()
         return int(lengths.pop()) if len(lengths) == 1 else None
 
     def decision_function(self, X: npt.ArrayLike) -> Floats:
@@ -85,11 +104,48 @@ class Ensemble:
         ndarray of float, shape (n,)
             Higher means more likely positive; not calibrated.
         """
-        return self.combine({name: score(member, X) for name, member in self.members.items()})
+        rows = np.asarray(X)
+        return self.combine(
+            {
+                name: score(member, rows[:, self.columns.get(name, slice(None))])
+                for name, member in self.members.items()
+            }
+        )
 
     def combine(self, scores: Mapping[str, Floats]) -> Floats:
         """Average scores that the members, by name, already gave to the same images."""
         return _mean(scores, self.scales)
+
+
+def side_by_side(ensemble: Ensemble, columns: Mapping[str, slice]) -> Ensemble:
+    """Give each member a part of the embedding of its own.
+
+    Parameters
+    ----------
+    ensemble : Ensemble
+        Its members may be ensembles, each of as many members.
+    columns : mapping of str to slice
+        By the names of the members.
+
+    Returns
+    -------
+    Ensemble
+        Without ensembles in it, and with the same scores.
+    """
+    members: dict[str, Any] = {}
+    scales: dict[str, Scale] = {}
+    parts: dict[str, slice] = {}
+    for name, member in ensemble.members.items():
+        outer = ensemble.scales[name]
+        inner = member if isinstance(member, Ensemble) else None
+        for key, one in (inner.members if inner else {"": member}).items():
+            within = inner.scales[key] if inner else Scale(0.0, 1.0)
+            called = f"{name}, {key}" if inner else name
+            members[called], parts[called] = one, columns[name]
+            scales[called] = Scale(
+                within.centre + within.width * outer.centre, within.width * outer.width
+            )
+    return Ensemble(members, scales, parts)
 
 
 def average(scores: Mapping[str, Floats]) -> tuple[Floats, dict[str, Scale]]:
@@ -147,7 +203,10 @@ def pack(ensemble: Ensemble, dump: Callable[[Any], tuple[str, bytes]]) -> bytes:
     for number, (name, member) in enumerate(ensemble.members.items()):
         file, data = dump(member)
         scale = ensemble.scales[name]
-        about.append({"name": name, "file": file, "centre": scale.centre, "width": scale.width})
+        entry = {"name": name, "file": file, "centre": scale.centre, "width": scale.width}
+        if (part := ensemble.columns.get(name)) is not None:
+            entry["columns"] = [part.start, part.stop]
+        about.append(entry)
         contents.append((f"{number}/{file}", data))
     written = io.BytesIO()
     with zipfile.ZipFile(written, "w", zipfile.ZIP_STORED) as archive:
@@ -183,11 +242,21 @@ def unpack(data: bytes, load: Callable[[str, bytes], Any]) -> Ensemble:
         about = json.loads(archive.read(_ABOUT))
         if not isinstance(about, list) or not about:
             raise ValueError("it names no members")
-        members, scales = {}, {}
+        members, scales, columns = {}, {}, {}
         for number, entry in enumerate(about):
             name, scale = str(entry["name"]), Scale(float(entry["centre"]), float(entry["width"]))
             if name in members or not (math.isfinite(scale.centre) and 0 < scale.width < math.inf):
                 raise ValueError("its members or their scales make no sense")
             members[name] = load(entry["file"], archive.read(f"{number}/{entry['file']}"))
             scales[name] = scale
-    return Ensemble(members, scales)
+            if "columns" in entry:
+                columns[name] = _part(*entry["columns"])
+    if columns and len(columns) < len(members):
+        raise ValueError("some of its members are given a part of embeddings, others all")
+    return Ensemble(members, scales, columns)
+
+
+def _part(start: Any, stop: Any) -> slice:
+    if type(start) is not int or type(stop) is not int or not 0 <= start < stop:
+        raise ValueError(f"a member is given the columns {start} to {stop}")
+    return slice(start, stop)

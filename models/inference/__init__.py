@@ -1,6 +1,6 @@
 """A bundle at work: verdicts, where they come from, and how it does on other images.
 
-assessment: Assessment, against, evaluate_bundle, write_scores
+assessment: Assessment, against, evaluate_bundle, match_features, write_scores
 classifier: Classifier
 evidence: Evidence
 feedback: FeedbackFailed, FeedbackRecord, add_feedback

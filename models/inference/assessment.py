@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -17,6 +17,7 @@ from features.cache.rows import Rows, require_finite
 from features.datasets.splits import CROSS_VALIDATION
 from features.datasets.vocabulary import canonical_class, may_be
 from features.errors import CacheMismatch, LesionError
+from features.numbers import count
 from features.presenting import as_bytes, csv_text
 from models.bundle.loading import Bundle
 from models.evaluation.binary import evaluate
@@ -29,9 +30,11 @@ from models.patients.encoding import usable
 from models.patients.tables import Metadata
 from models.training.classes import class_codes
 from models.training.relabelling import Relabelling
+from models.training.representations.joining import JoinedFeatures, join_features
+from models.training.representations.matching import match_images
 from models.training.selection import distinct, is_positive
 
-__all__ = ["Assessment", "against", "evaluate_bundle", "write_scores"]
+__all__ = ["Assessment", "against", "evaluate_bundle", "match_features", "write_scores"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -71,7 +74,7 @@ def evaluate_bundle(
     ----------
     bundle : Bundle
     features : Features
-        With the bundle's fingerprint.
+        With the bundle's fingerprint; for several networks as `match_features` gives them.
     split : {"train", "valid", "test", "all"}
     metadata : Metadata, optional
         Judges by the bundle's fusion: every image, also those of which nothing is known.
@@ -94,7 +97,7 @@ def evaluate_bundle(
         If there is metadata, and the bundle takes none.
     """
     judged = bundle if metadata is None else bundle.fused()
-    _require_same(bundle, features)
+    _require_same(bundle, join_features(features))
     relabelled = Relabelling(dict.fromkeys(positives, bundle.labels[1])).apply(features)
     features, changed = bundle.relabelling.apply(relabelled[0])
     items, notes = _chosen(features, split, bundle.labels, _known_labels(bundle))
@@ -152,18 +155,74 @@ def _assess_classes(
     return evaluate_classes(split, labels, truth[known], probabilities, shares), notes
 
 
-def _require_same(bundle: Bundle, features: Features) -> None:
-    needed, found = bundle.spec.as_dict(), features.spec.as_dict()
-    told = "; ".join(
-        f"{key.replace('_', ' ')} {needed[key]} against {found[key]}"
-        for key in needed
-        if needed[key] != found[key]
+def match_features(
+    bundle: Bundle, files: Mapping[str, Features]
+) -> tuple[JoinedFeatures, tuple[str, ...]]:
+    """Find the feature file of each network of a bundle, and the images that are in all of them.
+
+    Parameters
+    ----------
+    bundle : Bundle
+    files : mapping of str to Features
+        By a name for messages, in any order.
+
+    Returns
+    -------
+    features : JoinedFeatures
+        In the order of the bundle's networks.
+    notes : tuple of str
+        What was left out, and what was completed.
+
+    Raises
+    ------
+    CacheMismatch
+        If a network has no file, or a file no network; names them.
+    TrainingError
+        If the files have no image in common, or contradict each other.
+    """
+    if len(files) == len(bundle.networks) == 1:
+        return join_features(next(iter(files.values()))), ()
+    by_spec = {found.spec: name for name, found in files.items()}
+    needed = {each.spec: each.name for each in bundle.networks}
+    odd = [f"{name} ({files[name].spec})" for spec, name in by_spec.items() if spec not in needed]
+    missing = [f"{name} ({spec})" for spec, name in needed.items() if spec not in by_spec]
+    if odd or missing:
+        told = [f"none of those given is of {', '.join(missing)}"] if missing else []
+        told += [f"{', '.join(odd)} is of none of them"] if odd else []
+        raise CacheMismatch(
+            f"the bundle {bundle.folder} holds {count(len(needed), 'network')} and needs a feature "
+            f"file of the images by each; {', and '.join(told)}: extract the images with each of "
+            "the bundle's networks, and give those files"
+        )
+    if len(files) > len(by_spec):
+        raise CacheMismatch(
+            f"{', '.join(files)} are {len(files)} feature files of {len(by_spec)} networks: give "
+            "one for each network, joined with `python -m features merge` where there are more"
+        )
+    matched, notes = match_images(
+        {each.name: files[by_spec[each.spec]] for each in bundle.networks}
     )
+    return join_features(matched), notes
+
+
+def _require_same(bundle: Bundle, features: JoinedFeatures) -> None:
+    pairs = [
+        (mine.spec.as_dict(), theirs.spec.as_dict())
+        for mine, theirs in zip(bundle.networks, features.members.values(), strict=False)
+    ]
+    told = [
+        f"{key.replace('_', ' ')} {needed[key]} against {found.get(key)}"
+        for needed, found in pairs
+        for key in needed
+        if needed[key] != found.get(key)
+    ]
+    if len(features.members) != len(bundle.networks):
+        told.append(f"{len(bundle.networks)} networks against {len(features.members)}")
     if told:
         raise CacheMismatch(
             f"the bundle {bundle.folder} needs embeddings of {bundle.spec}, the features hold "
-            f"those of {features.spec} ({told}): extract the images with the bundle's network and "
-            "options"
+            f"those of {features.spec} ({'; '.join(told)}): extract the images with the bundle's "
+            "network and options"
         )
 
 

@@ -13,9 +13,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from features.embedding.extractor import Extractor
+from features.embedding.joined import JoinedExtractor
 from features.errors import UnreadableImage
-from features.images.decoding import MAX_PIXELS, decode
+from features.images.decoding import MAX_PIXELS
 from features.images.quality import Quality, check_quality
 from features.images.sources.files import read_file
 from models.bundle.gallery import Gallery
@@ -35,14 +35,14 @@ _BATCH: Final = 16
 
 
 class Classifier:
-    """A bundle and its extractor, ready to judge images.
+    """A bundle and the extractor of its networks, ready to judge images.
 
     May be shared between threads.
 
     Parameters
     ----------
     bundle : Bundle
-    extractor : Extractor
+    extractor : JoinedExtractor
 
     Raises
     ------
@@ -50,11 +50,12 @@ class Classifier:
         If `extractor` is not the one that the bundle's head was fitted for.
     """
 
-    def __init__(self, bundle: Bundle, extractor: Extractor) -> None:
+    def __init__(self, bundle: Bundle, extractor: JoinedExtractor) -> None:
         _require_same(bundle, extractor)
         self.bundle = replace(bundle, classes=to_serve(bundle.classes))
         self._extractor = extractor
-        self.warnings = (*wording.marked(bundle.marks), *wording.not_shown(bundle.spec.spread))
+        shown = {each.name: bool(each.spec.spread) for each in bundle.networks}
+        self.warnings = (*wording.marked(bundle.marks), *wording.not_shown(shown))
 
     @classmethod
     def load(
@@ -64,7 +65,7 @@ class Classifier:
         *,
         network: Future[ReadyNetwork] | None = None,
     ) -> Classifier:
-        """Load a bundle, build its network, and try it out.
+        """Load a bundle, build its networks, and try it out.
 
         Parameters
         ----------
@@ -72,7 +73,7 @@ class Classifier:
         weights : str or Path, optional
             A weights file to use instead of the bundle's own; its hash must be the same.
         network : Future of ReadyNetwork, optional
-            The bundle's network, where it is made ready meanwhile.
+            The bundle's networks, where they are made ready meanwhile.
 
         Returns
         -------
@@ -173,7 +174,7 @@ class Classifier:
         return [pixels if isinstance(pixels, Rejected) else next(verdicts) for pixels in decoded]
 
     def read(self, source: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> Scales:
-        """Decode an image at the sizes that the network needs.
+        """Decode an image at the sizes that the networks need.
 
         Parameters
         ----------
@@ -191,7 +192,7 @@ class Classifier:
         UnreadableImage
             With a reason that a person understands.
         """
-        return decode(source, *self.bundle.spec.frames, max_pixels=max_pixels).frames
+        return self.bundle.spec.decode(source, max_pixels=max_pixels).frames
 
     def look_at(self, source: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
         """Decode an image as `read` does, and see whether it is fit to be judged.
@@ -210,7 +211,7 @@ class Classifier:
         UnreadableImage
         """
         data = source if isinstance(source, bytes) else read_file(source)
-        decoded = decode(data, *self.bundle.spec.frames, max_pixels=max_pixels)
+        decoded = self.bundle.spec.decode(data, max_pixels=max_pixels)
         whole = [
             pixels
             for pixels, frame in zip(decoded.frames, self.bundle.spec.frames, strict=True)
@@ -238,8 +239,8 @@ class Classifier:
 
     @property
     def lanes(self) -> int:
-        """How many threads the network serves at the same time, each with an image of its own."""
-        return self._extractor.prepare().lanes
+        """How many threads the networks serve at the same time, each with an image of its own."""
+        return self._extractor.lanes
 
     def classify_embedded(
         self,
@@ -314,7 +315,7 @@ class Classifier:
     def explain(
         self, source: bytes | Path, *, max_pixels: int = MAX_PIXELS, at_once: int = 2
     ) -> Evidence:
-        """Say where in an image its score comes from; takes another pass of the network.
+        """Say where in an image its score comes from; takes another pass of each network.
 
         Parameters
         ----------
@@ -328,7 +329,7 @@ class Classifier:
         UnreadableImage
         """
         bundle = self.bundle
-        decoded = decode(source, *bundle.spec.frames, max_pixels=max_pixels)
+        decoded = bundle.spec.decode(source, max_pixels=max_pixels)
         looks = self._extractor.look(*(pixels[np.newaxis] for pixels in decoded.frames))
         changes = partial(changes_of, bundle.classes.heads[0].estimator)
         score, boxes = bundle.score, decoded.boxes
@@ -386,10 +387,8 @@ def _compared(gallery: Gallery, verdict: Verdict) -> Verdict:
     return doubted(verdict, wording.because_unlike(verdict.distance, gallery.alpha))
 
 
-def _require_same(bundle: Bundle, extractor: Extractor) -> None:
-    needed, found = bundle.spec.as_dict(), extractor.spec.as_dict()
-    differing = [key.replace("_", " ") for key in needed if needed[key] != found[key]]
-    if differing:
+def _require_same(bundle: Bundle, extractor: JoinedExtractor) -> None:
+    if differing := bundle.spec.differing(extractor.spec):
         raise BundleRefused(
             f"the bundle {bundle.folder} needs embeddings of {bundle.spec}, this program makes "
             f"those of {extractor.spec} ({', '.join(differing)} differ): "

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from scipy.ndimage import map_coordinates
 
 from features.embedding.extractor import Look
+from features.embedding.joined import JoinedSpec
 from features.embedding.specification import ExtractorSpec
 from features.images.decoding import Frame
 from features.images.lesion import WHOLE, Box
@@ -39,6 +40,7 @@ class LayerEvidence:
 
     Parameters
     ----------
+    network : str
     layer : str
     frame : Frame
         What the network saw.
@@ -50,6 +52,7 @@ class LayerEvidence:
         Side of that patch in positions; at the edge of the image it is cut off.
     """
 
+    network: str
     layer: str
     frame: Frame
     box: Box
@@ -66,9 +69,9 @@ class Evidence:
     score : float
         Of the whole image.
     effect : ndarray of float32, shape (height, width)
-        All layers together, on a grid over the image as fine as the finest of theirs; positive
-        where the place makes the image more suspicious. A single 0 if no layer is spread over the
-        image.
+        All layers of all networks together, on a grid over the image as fine as the finest of
+        theirs; positive where the place makes the image more suspicious. A single 0 if no layer is
+        spread over the image.
     layers : tuple of LayerEvidence
         Each that is spread over the image, at its own resolution.
     """
@@ -79,8 +82,8 @@ class Evidence:
 
 
 def explain(
-    spec: ExtractorSpec,
-    looks: Sequence[Look],
+    spec: JoinedSpec,
+    looks: Sequence[Sequence[Look]],
     score: Score,
     boxes: Sequence[Box] = (),
     *,
@@ -91,15 +94,15 @@ def explain(
 
     Parameters
     ----------
-    spec : ExtractorSpec
-    looks : sequence of Look
-        Of a single image, one for each view, as `features.embedding.extractor.Extractor.look` gives
-        them.
+    spec : JoinedSpec
+    looks : sequence of (sequence of Look)
+        Of a single image, for each network one for each view, as
+        `features.embedding.joined.JoinedExtractor.look` gives them.
     score : callable
         From what heads are given, shape (n, spec.head_dim), to scores, shape (n,).
     boxes : sequence of Box, optional
-        Where in the image each of ``spec.frames`` lies, as `features.images.decoding.decode` tells;
-        by default all are the whole image.
+        Where in the image each of ``spec.frames`` lies, as `JoinedSpec.decode` tells; by default
+        all are the whole image.
     changes : callable, optional
         As `models.inference.scoring.changes_of` for the head that `score` asks: for heads that
         needn't look again at what stays.
@@ -114,38 +117,64 @@ def explain(
     -----
     The exact form of what Zhou et al. (Learning deep features for discriminative localization,
     CVPR 2016) do for linear heads on averages: for those it is their map, up to a factor that is
-    the same everywhere. A place is left out in all views at once and in one layer at a time.
+    the same everywhere. A place is left out in all views at once and in one layer at a time; what
+    several networks' layers say of it is added up.
     """
-    whole = spec.combine(np.concatenate([look.embeddings for look in looks], axis=1))
+    seen = [look.embeddings for views in looks for look in views]
+    whole = spec.combine(np.concatenate(seen, axis=1))
     changed = changes(whole) if changes else changes_in_full(score, whole)
     # With one number put in the place of itself.
     before = float(changed(0, whole[:, :1])[0])
-    boxes = boxes or [WHOLE] * len(spec.frames)
+    left = iter(boxes or [WHOLE] * len(spec.frames))
+    tasks = [
+        task
+        for each, views, columns in zip(spec.networks, looks, spec.columns, strict=True)
+        for task in _tasks(each, views, [next(left) for _ in each.frames], columns.start)
+    ]
+
+    def leave_out(task: _Task) -> LayerEvidence:
+        maps = task.maps
+        height, width = maps.shape[1:3]
+        patch = max(1, 1 + 2 * round((max(height, width) / _PART - 1) / 2))
+        rows = _without(maps.astype(np.float64), patch, task.spec.pooling)
+        effect = (before - changed(task.start, rows)).reshape(height, width).astype(np.float32)
+        return LayerEvidence(task.spec.network, task.layer, task.frame, task.box, effect, patch)
+
+    if at_once == 1:
+        found = [leave_out(task) for task in tasks]
+    else:
+        # One pools while another is scored.
+        with ThreadPoolExecutor(at_once) as workers:
+            found = list(workers.map(leave_out, tasks))
+    return Evidence(before, _together(found), tuple(found))
+
+
+@dataclass(frozen=True)
+class _Task:
+    """A layer whose places are to be left out: its maps, and where its columns begin."""
+
+    spec: ExtractorSpec
+    layer: str
+    frame: Frame
+    box: Box
+    maps: Floats
+    start: int
+
+
+def _tasks(
+    spec: ExtractorSpec, looks: Sequence[Look], boxes: Sequence[Box], start: int
+) -> list[_Task]:
     sums = len(spec.pooling.split("+"))
     tasks = []
     for at, (frame, box) in enumerate(zip(spec.frames, boxes, strict=True)):
         views = [look for look, view in zip(looks, spec.looks, strict=True) if view.frame == frame]
-        start = at * spec.dim
+        begin = start + at * spec.dim
         for layer in spec.layers:
             maps = np.stack([look.maps[layer][0] for look in views])
             if layer in spec.spread:
-                tasks.append((layer, frame, box, maps, start))
-            start += maps.shape[-1] * sums
-
-    def leave_out(layer: str, frame: Frame, box: Box, maps: Floats, start: int) -> LayerEvidence:
-        height, width = maps.shape[1:3]
-        patch = max(1, 1 + 2 * round((max(height, width) / _PART - 1) / 2))
-        rows = _without(maps.astype(np.float64), patch, spec.pooling)
-        effect = (before - changed(start, rows)).reshape(height, width).astype(np.float32)
-        return LayerEvidence(layer, frame, box, effect, patch)
-
-    if at_once == 1:
-        found = [leave_out(*task) for task in tasks]
-    else:
-        # One pools while another is scored.
-        with ThreadPoolExecutor(at_once) as workers:
-            found = list(workers.map(lambda task: leave_out(*task), tasks))
-    return Evidence(before, _together(found), tuple(found))
+                tasks.append(_Task(spec, layer, frame, box, maps, begin))
+            begin += maps.shape[-1] * sums
+    return tasks
 
 
 def _without(maps: npt.NDArray[np.float64], patch: int, pooling: str) -> Floats:

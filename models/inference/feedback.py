@@ -134,10 +134,13 @@ def add_feedback(
         )
     if not new:
         return features, tuple(notes)
+    # Keeping feedback needs no HDF5.
+    from features.cache.items import COLUMNS, Items
+
     rows = np.asarray(features.embeddings)
     added = np.stack([record.embedding for record in new]).astype(rows.dtype)
     items = [
-        [*map(np.ndarray.tolist, vars(features.items).values())],
+        [getattr(features.items, name).tolist() for name in COLUMNS],
         [
             [*range(len(rows), len(rows) + len(new))],
             [record.sha256 for record in new],
@@ -149,9 +152,6 @@ def add_feedback(
             [0] * len(new),
         ],
     ]
-    # Keeping feedback needs no HDF5.
-    from features.cache.contents import Items
-
     merged = Items.from_rows(
         zip(*(before + after for before, after in zip(*items, strict=True)), strict=True)
     )

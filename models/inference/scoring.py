@@ -217,13 +217,32 @@ def changes_of(estimator: Any, whole: Floats) -> Changes:
         hundredth of the largest difference at most, as estimated from the others.
     """
     if isinstance(estimator, Ensemble):
-        members = {name: changes_of(each, whole) for name, each in estimator.members.items()}
+        members = {
+            name: _within(estimator.columns.get(name), each, whole)
+            for name, each in estimator.members.items()
+        }
         return lambda start, parts: estimator.combine(
             {name: scores(start, parts) for name, scores in members.items()}
         )
     if isinstance(estimator, LinearHead | SlimMachine):
         return estimator.changes(whole)
     return changes_in_full(lambda rows: score(estimator, rows), whole)
+
+
+def _within(part: slice | None, estimator: Any, whole: Floats) -> Changes:
+    """Tell what changes of a whole embedding do to a head that is given a part of it."""
+    if part is None:
+        return changes_of(estimator, whole)
+    own = changes_of(estimator, whole[:, part])
+    before = score(estimator, whole[:, part])
+
+    def scores(start: int, parts: Floats) -> Scores:
+        low, high = max(start, part.start), min(start + parts.shape[1], part.stop)
+        if low >= high:
+            return np.repeat(before, len(parts))
+        return own(low - part.start, parts[:, low - start : high - start])
+
+    return scores
 
 
 def changes_in_full(scored: Callable[[Floats], npt.NDArray[Any]], whole: Floats) -> Changes:

@@ -27,7 +27,15 @@ __all__ = [
 
 ReasonKind = Literal["in_zone", "unlike", Fault]
 NoteKind = Literal[
-    "untrained", "synthetic", Hint, "decoding", "not_taken", "not_known", "trained_on", "no_map"
+    "untrained",
+    "synthetic",
+    Hint,
+    "decoding",
+    "not_taken",
+    "not_known",
+    "trained_on",
+    "no_map",
+    "part_map",
 ]
 Scales = tuple[npt.NDArray[np.uint8], ...]
 
@@ -84,7 +92,7 @@ class Note(_Said):
         For programs: a mark of the bundle (``"untrained"``, ``"synthetic"``), a hint at the picture
         (``"patch"``, ``"hair"``), what was given of the patient and can't be used (``"not_taken"``,
         ``"not_known"``), that the very same image was trained on (``"trained_on"``), or that where
-        it looked can't be shown (``"no_map"``).
+        it looked can't be shown (``"no_map"``), or is of some networks alone (``"part_map"``).
     text : str
         A sentence for people, from `models.inference.wording`.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final, cast
 
 from features.images.quality import Quality
@@ -18,6 +18,7 @@ __all__ = [
     "hints_of",
     "known_as",
     "marked",
+    "not_shown",
     "not_used",
     "said_by_threshold",
 ]
@@ -41,6 +42,8 @@ _NOTES: Final = {
     "not_known": "The {name} {value!r} counts as not known: in training there were {listed}.",
     "no_map": "Where in the image the result comes from can't be shown: what is read off this "
     "network is not spread over the image.",
+    "part_map": "Where it looked shows what {shown} sees alone: what is read off {others} is not "
+    "spread over the image.",
     "trained_on": "This image is in the training set, as {label!r}.",
 }
 _THRESHOLD: Final = "The probability is {side} the threshold, which by itself says: {decision}."
@@ -76,9 +79,17 @@ def marked(marks: Iterable[str]) -> tuple[Note, ...]:
     return tuple(Note(cast("NoteKind", mark), MARKS[mark]) for mark in marks)
 
 
-def not_shown(spread: Collection[str]) -> tuple[Note, ...]:
-    """Say that there is no map, where no layer is spread over the image."""
-    return () if spread else (Note("no_map", _NOTES["no_map"]),)
+def not_shown(shown: Mapping[str, bool]) -> tuple[Note, ...]:
+    """Say that there is no map, or one of some networks alone, by whether each can be shown."""
+    if all(shown.values()):
+        return ()
+    if not any(shown.values()):
+        return (Note("no_map", _NOTES["no_map"]),)
+    told = {
+        word: " and ".join(name for name, spread in shown.items() if spread is wanted)
+        for word, wanted in (("shown", True), ("others", False))
+    }
+    return (Note("part_map", _NOTES["part_map"].format(**told)),)
 
 
 def not_used(unused: Unused) -> Note:

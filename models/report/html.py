@@ -23,6 +23,8 @@ from models.report.mistakes import find_mistakes
 from models.report.numbers import FILTERS, figures, typeset
 from models.report.plots import confusion_plot
 from models.results_cache import Kept
+from models.training.representations.described import trained_on
+from models.training.representations.joining import join_features
 from models.training.results import Comparison
 
 __all__ = ["options_text", "render_report", "splits_of"]
@@ -98,6 +100,7 @@ def render_report(
     str
         HTML without references to other files; text from the data set is escaped.
     """
+    networks = join_features(features).members
     heads = list(comparison.heads.values())
     splits = splits_of(comparison)
     best = comparison.best
@@ -122,6 +125,8 @@ def render_report(
         .render(
             comparison=comparison,
             features=features,
+            networks=networks,
+            trained_on={name: trained_on(each) for name, each in networks.items()},
             created=created,
             versions=versions,
             heads=heads,

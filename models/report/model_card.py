@@ -10,6 +10,8 @@ from features.cache.contents import Features
 from features.presenting import MARKS, NOT_A_DIAGNOSIS, SPLIT_TITLES
 from models.evaluation.paired import sentence
 from models.report.html import environment, splits_of
+from models.training.representations.described import trained_on
+from models.training.representations.joining import join_features
 from models.training.results import Comparison
 
 __all__ = ["render_card"]
@@ -40,10 +42,13 @@ def render_card(comparison: Comparison, features: Features, *, created: str) -> 
     Dermatology 2022.
     """
     templates = environment()
+    networks = join_features(features).members
     templates.filters.update(md=_escaped)
     return templates.get_template("MODEL_CARD.md").render(
         comparison=comparison,
         features=features,
+        networks=networks,
+        trained_on={name: trained_on(each) for name, each in networks.items()},
         created=created,
         best=comparison.best,
         splits=splits_of(comparison),

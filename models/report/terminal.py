@@ -125,7 +125,7 @@ def zone_text(zone: Zone | None) -> str:
 
 def bundle_text(bundle: Bundle) -> str:
     """Say what a bundle is and how well it did."""
-    spec, decision = bundle.spec, bundle.decision
+    decision = bundle.decision
     facts = [
         ("bundle", str(bundle.folder)),
         ("made", bundle.created),
@@ -136,10 +136,13 @@ def bundle_text(bundle: Bundle) -> str:
         ("uncertain", zone_text(decision.zone)),
         ("calibration", decision.calibration.method),
         *_fused(bundle),
-        (
-            "extractor",
-            f"{spec.network}, {spec.weights} weights, {spec.input_size} pixels, "
-            f"{spec.head_dim} numbers",
+        *(
+            (
+                "extractor",
+                f"{each.spec.network}, {each.spec.weights} weights, {each.spec.input_size} pixels, "
+                f"{each.spec.head_dim} numbers{_trained_on(each.trained_on)}",
+            )
+            for each in bundle.networks
         ),
         ("fingerprint", bundle.fingerprint),
         ("fitted", f"{bundle.folds} folds, seed {bundle.seed}"),
@@ -165,6 +168,11 @@ def bundle_text(bundle: Bundle) -> str:
             NOT_A_DIAGNOSIS,
         ]
     )
+
+
+def _trained_on(told: str) -> str:
+    """Say which images a network was trained on, after what else is said of it."""
+    return f", trained on {told}" if told else ""
 
 
 def _fused(bundle: Bundle) -> list[tuple[str, str]]:

@@ -26,13 +26,13 @@ from models.training.fitting import (
     fit_heads,
     fit_metadata,
 )
-from models.training.options import Options, Progress, make_study
+from models.training.options import Options, Progress, Study, make_study
 from models.training.own_heads import find_head
 from models.training.results import Comparison, HeadResult, Subgroup
-from models.training.selection import select
+from models.training.selection import Selection, select
 from models.training.tuning import threads
 
-__all__ = ["compare_heads", "paired_tests"]
+__all__ = ["compare_heads", "conclude", "paired_tests"]
 
 
 def compare_heads(
@@ -72,8 +72,7 @@ def compare_heads(
         If the labels, the embeddings or the options don't allow it; says why.
     """
     options = options or Options()
-    head = options.head
-    known = _find_heads(options.heads, head)
+    known = _find_heads(options.heads, options.head)
     names = list(known)
     members = _find_members(options.heads, names)
     selection = select(
@@ -95,6 +94,52 @@ def compare_heads(
     results = fit_heads(known, study)
     if members:
         results[ENSEMBLE] = fit_ensemble({name: results[name] for name in members}, study)
+    return conclude(
+        features,
+        selection,
+        study,
+        known,
+        results,
+        metadata=metadata,
+        groups=groups,
+        told=(notes, told),
+    )
+
+
+def conclude(
+    features: Features,
+    selection: Selection,
+    study: Study,
+    known: Mapping[str, Head],
+    results: dict[str, HeadResult],
+    *,
+    metadata: Metadata | None,
+    groups: npt.NDArray[np.str_] | None,
+    told: tuple[list[str], list[str]],
+) -> Comparison:
+    """Choose one of heads that were fitted, and fit and count what depends on the choice.
+
+    Parameters
+    ----------
+    features : Features
+    selection : Selection
+    study : Study
+        That the heads were fitted in.
+    known : mapping of str to Head
+        By the names in `results`, but for the ensemble.
+    results : dict of str to HeadResult
+        Gets what is fitted to metadata.
+    metadata, groups : optional
+        As for `compare_heads`.
+    told : tuple of (list of str, list of str)
+        What a reader must know, before and after what is found here.
+
+    Returns
+    -------
+    Comparison
+    """
+    options, head = study.options, study.options.head
+    notes = list(told[0])
     judged = {
         name: result.evaluations["cross-validation"]
         for name, result in results.items()
@@ -113,7 +158,7 @@ def compare_heads(
         found = subgroups(metadata, selection.parts, results[chosen].evaluations)
     tests = paired_tests(results)
     classes = fit_classes(known, results, study, chosen)
-    notes += [*_notes_on(results, tests, results[chosen].title), *told]
+    notes += [*_notes_on(results, tests, results[chosen].title), *told[1]]
     notes += [
         f"{one.title} is compared but was not up for choice: a bundle can't hold its parts."
         for one in known.values()

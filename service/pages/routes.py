@@ -157,7 +157,7 @@ def _cards(
 ) -> list[Card]:
     # Another pass of the network for each: the page's script sends them one by one.
     look = len(images) == 1 and "evidence" in request.form.getlist(SHOW)
-    look = look and bool(served.bundle.spec.spread)
+    look = look and served.bundle.spec.spread
     later = look and wants_fragment()
     welcome = reviews.welcome
     cards = []

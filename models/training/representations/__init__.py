@@ -2,6 +2,8 @@
 
 comparing: compare_representations, require_several
 matching: match_images, name_files
+described: trained_on
 groups: find_shared_groups
-Within the room: agreeing, combining, described
+joining: JoinedFeatures, join_features
+Within the room: agreeing, combining
 """

@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from features.cache.contents import Features
 from features.cache.rows import Rows
-from models.heads.ensemble import ENSEMBLE, MEMBERS
+from features.embedding.joined import JoinedSpec
+from models.heads.base import Head
+from models.heads.ensemble import ENSEMBLE, MEMBERS, side_by_side
 from models.heads.fold import Fold
 from models.machine import available, needed_at_once
 from models.training.fitting import fit_ensemble, fit_heads
 from models.training.options import Options, Progress, Study, make_study
 from models.training.own_heads import find_head
 from models.training.results import HeadResult
-from models.training.selection import Part, select
+from models.training.selection import Part, Selection, select
 from models.training.tuning import Reuse, threads
 
-__all__ = ["Combination", "average_files", "block_weights", "join_files"]
+__all__ = [
+    "Combination",
+    "average_files",
+    "averaged_name",
+    "block_weights",
+    "join_files",
+    "joined_name",
+]
 
 Groups = npt.NDArray[np.str_]
 
@@ -36,11 +45,33 @@ class Combination:
         Of all embeddings together.
     heads : dict of str to HeadResult
         By the names that they have on each file alone.
+    selection : Selection
+        Of the first file.
+    study : Study
+        That they were fitted in.
+    known : dict of str to Head
+        By the same names, but for the ensemble.
+    notes : list of str
+        What a reader of a bundle of these must know.
     """
 
     name: str
     numbers: int
     heads: dict[str, HeadResult]
+    selection: Selection
+    study: Study
+    known: dict[str, Head]
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def choosable(self) -> dict[str, HeadResult]:
+        """The heads that a bundle could hold, or of these the one that was asked for."""
+        asked = self.study.options.head
+        return {
+            name: head
+            for name, head in self.heads.items()
+            if asked in (None, name) and (name == ENSEMBLE or self.known[name].storable)
+        }
 
 
 def block_weights(lengths: Sequence[int]) -> npt.NDArray[np.float64]:
@@ -97,9 +128,11 @@ def join_files(
     notes : list of str
         What was left out, and why.
     """
-    parts = {name: _parts(found, options, groups) for name, found in files.items()}
-    name = _name("all side by side", files)
-    some = next(iter(parts.values()))
+    selected = {name: _select(found, options, groups) for name, found in files.items()}
+    parts = {name: each.parts for name, each in selected.items()}
+    name = joined_name(files)
+    selection = next(iter(selected.values()))
+    some = selection.parts
     lengths = [found.spec.head_dim for found in files.values()]
     needed = needed_at_once(
         len(some["train"].y), sum(lengths), folds=options.folds, threads=threads(options.jobs)
@@ -115,7 +148,10 @@ def join_files(
         for split, part in some.items()
     }
     parts.clear()
-    study = _weighted(joined, block_weights(lengths), options, tell)
+    selected.clear()
+    selection = replace(selection, parts=joined)
+    some.clear()
+    study, told = _weighted(joined, block_weights(lengths), options, tell)
     known = {each: find_head(each).suited_to(study.train.X) for each in heads if each != ENSEMBLE}
     # What goes by blocks standardises for itself, without weights.
     able = {each: head for each, head in known.items() if not head.by_blocks(study.train.X)}
@@ -129,7 +165,7 @@ def join_files(
     results = fit_heads(able, study)
     if ENSEMBLE in heads and all(member in results for member in MEMBERS):
         results[ENSEMBLE] = fit_ensemble({member: results[member] for member in MEMBERS}, study)
-    return Combination(name, sum(lengths), results), notes
+    return Combination(name, sum(lengths), results, selection, study, able, told), notes
 
 
 def average_files(
@@ -159,26 +195,58 @@ def average_files(
         Scores are standardised by their out-of-fold mean and deviation, as those of an ensemble
         are; calibration and threshold are its own.
     """
-    some = _parts(next(iter(files.values())), options, groups)
+    selection = _select(next(iter(files.values())), options, groups)
     bare = {
         split: replace(part, X=np.empty((len(part.y), 0), np.float32))
-        for split, part in some.items()
+        for split, part in selection.parts.items()
     }
     study, _ = make_study(bare, replace(options, reuse=False), lambda _: None)
-    name = _name("all averaged", files)
-    averaged = {}
+    study, notes = _of_the_positive_class(study)
+    spec = JoinedSpec(tuple(found.spec for found in files.values()))
+    columns = dict(zip(files, spec.columns, strict=True))
+    averaged, known = {}, {}
     for each in heads:
+        if each != ENSEMBLE:
+            known[each] = find_head(each)
         tell(f"the average of {results[next(iter(files))][each].title} over all feature files")
         found = fit_ensemble({file: results[file][each] for file in files}, study)
-        averaged[each] = replace(found, name=each, title=results[next(iter(files))][each].title)
-    return Combination(name, sum(found.spec.head_dim for found in files.values()), averaged)
+        averaged[each] = replace(
+            found,
+            name=each,
+            title=results[next(iter(files))][each].title,
+            estimator=side_by_side(found.estimator, columns),
+        )
+    selection = replace(selection, parts=bare)
+    name = averaged_name(files)
+    return Combination(name, spec.head_dim, averaged, selection, study, known, notes)
 
 
-def _name(wanted: str, files: Mapping[str, Features]) -> str:
+def joined_name(files: Mapping[str, object]) -> str:
+    """Name what is made of feature files, called so, by putting them side by side."""
+    return _name("all side by side", files)
+
+
+def averaged_name(files: Mapping[str, object]) -> str:
+    """Name what is made of feature files, called so, by averaging scores."""
+    return _name("all averaged", files)
+
+
+def _name(wanted: str, files: Mapping[str, object]) -> str:
     return f"{wanted}, together" if wanted in files else wanted
 
 
-def _parts(features: Features, options: Options, groups: Groups | None) -> dict[str, Part]:
+def _of_the_positive_class(study: Study) -> tuple[Study, list[str]]:
+    if len(study.labels) == 1:
+        return study, []
+    positive, *others = study.labels
+    told = (
+        f"Averages over networks tell {positive} from all the others together; what a head on one "
+        f"file, or on all side by side, says of {', '.join(others)}, they don't."
+    )
+    return replace(study, labels=(positive,)), [told]
+
+
+def _select(features: Features, options: Options, groups: Groups | None) -> Selection:
     return select(
         features,
         positive=options.positive,
@@ -187,19 +255,20 @@ def _parts(features: Features, options: Options, groups: Groups | None) -> dict[
         on_leak=options.on_leak,
         memory=options.memory,
         threads=threads(options.jobs),
-    ).parts
+    )
 
 
 def _weighted(
     parts: dict[str, Part], weights: npt.NDArray[np.float64], options: Options, tell: Progress
-) -> Study:
-    study, _ = make_study(parts, replace(options, reuse=False), tell)
+) -> tuple[Study, list[str]]:
+    study, told = make_study(parts, replace(options, reuse=False), tell)
     X, n = study.train.X, len(study.train.y)
     folds = [Fold(X, fold.train, fold.test, weights) for fold in study.folds]
-    return replace(
+    weighted = replace(
         study,
         options=options,
         folds=folds,
         everything=Fold(X, np.arange(n), np.arange(0), weights),
         reuse=Reuse(folds, study.train.y) if options.reuse else None,
     )
+    return weighted, told

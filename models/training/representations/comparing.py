@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from features.cache.contents import Features
+from features.datasets.splits import CROSS_VALIDATION
 from features.networks.weights import may_have_seen
-from features.numbers import signed
 from models.errors import TrainingError
 from models.evaluation.representations import (
     ALIKE,
@@ -23,11 +23,18 @@ from models.evaluation.representations import (
 )
 from models.patients.fusion import FUSION
 from models.patients.tables import BASELINE, Metadata
-from models.training.comparison import compare_heads
+from models.training.comparison import compare_heads, conclude
 from models.training.options import Options, Progress
-from models.training.representations.combining import Combination, average_files, join_files
+from models.training.representations.combining import (
+    Combination,
+    average_files,
+    averaged_name,
+    join_files,
+    joined_name,
+)
 from models.training.representations.described import describe, warnings_of
-from models.training.results import Comparison
+from models.training.representations.joining import join_features
+from models.training.results import Comparison, HeadResult
 
 __all__ = ["compare_representations", "require_several"]
 
@@ -72,16 +79,17 @@ def require_several(
         )
     if representation is None or representation in files:
         return
-    words = representation.lower()
-    if len(files) > 1 and any(word in words for word in ("+", "averag", "side")):
+    together = [joined_name(files), averaged_name(files)] if len(files) > 1 else []
+    if representation in together and combine:
+        return
+    if representation in together:
         raise TrainingError(
-            f"a bundle holds one network, and {representation!r} needs {len(files)}: --combine "
-            "shows how good they are together; give --representation one of "
-            f"{', '.join(files)} for the bundle"
+            f"{representation!r} is of several feature files together, which are only judged so "
+            "with --combine: add it"
         )
     raise TrainingError(
         f"no feature file is called {representation!r}: --representation is one of "
-        f"{', '.join(files)}"
+        f"{', '.join([*files, *(together if combine else ())])}"
     )
 
 
@@ -108,20 +116,20 @@ def compare_representations(
     options : Options, optional
         Those with their defaults, if not given.
     representation : str, optional
-        Name of the file whose heads the bundle is chosen from, instead of that with the best
-        cross-validated area under the ROC curve.
+        Name of the file, or of the combination, whose heads the bundle is chosen from, instead of
+        that with the best cross-validated area under the ROC curve.
     combine : bool
         Whether to judge all of them together, too: side by side, and by the average of their
-        scores. A bundle can't hold these.
+        scores.
     metadata, groups, progress
         As for `models.training.comparison.compare_heads`.
 
     Returns
     -------
     name : str
-        Of the chosen file.
+        Of the chosen file or combination.
     comparison : Comparison
-        Of heads on the chosen file; its `ranking` has all of them.
+        Of heads on it; its `ranking` has all of them.
 
     Raises
     ------
@@ -149,10 +157,33 @@ def compare_representations(
     combinations, notes = (
         _combine(files, found, options, groups, tell) if combine else ([], list[str]())
     )
-    name = representation or max(found, key=lambda name: _area(found[name]))
+    together = {one.name: one for one in combinations if one.choosable}
+    areas = {each: _area(comparison.best) for each, comparison in found.items()}
+    areas |= {each: max(map(_area, one.choosable.values())) for each, one in together.items()}
+    name = representation or max(areas, key=lambda each: areas[each])
+    if name not in areas:
+        raise TrainingError(
+            f"{name} was asked for and can't be had: {' '.join(notes)} Leave --representation out, "
+            f"or give one of {', '.join(areas)}"
+        )
     ranking = _rank(files, found, combinations, options.folds, name)
-    chosen, seen = found[name], may_have_seen(files[name].trained_on)
-    notes += [*warnings_of(files), *summary(ranking), *_passed_over(ranking, name)]
+    if name in together:
+        one, seen = together[name], None
+        chosen = conclude(
+            join_features(files),
+            one.selection,
+            one.study,
+            one.known,
+            one.heads,
+            metadata=metadata,
+            groups=groups,
+            told=([*one.selection.notes], one.notes),
+        )
+    else:
+        chosen, seen = found[name], may_have_seen(files[name].trained_on)
+    notes += [*warnings_of(files), *summary(ranking)]
+    if representation is None and name in together:
+        notes += _costs(ranking, name, chosen.best.title, len(files))
     by = f"of {name}, the representation asked for" if representation else f"of {name}"
     return name, replace(
         chosen,
@@ -202,23 +233,20 @@ def _rank(
     return rank(described, rows, folds=folds, served=served)
 
 
-def _area(comparison: Comparison) -> float:
-    auc = comparison.best.evaluations["cross-validation"].auc
+def _area(head: HeadResult) -> float:
+    auc = head.evaluations[CROSS_VALIDATION].auc
     return auc.value if auc else 0.0
 
 
-def _passed_over(ranking: Ranking, served: str) -> list[str]:
-    """Say so if a combination, which no bundle can hold, has the largest area."""
-    best = ranking.rows[0]
-    together = {one.name for one in ranking.representations if one.members}
-    if best.representation not in together:
+def _costs(ranking: Ranking, served: str, head: str, count: int) -> list[str]:
+    """Say so if a bundle of several networks can't be told apart from one of a single network."""
+    one = next(row for row in ranking.rows if (row.representation, row.head) == (served, head))
+    members = next(each.members for each in ranking.representations if each.name == served)
+    alike = [each for each in members if ranking.verdict(one, each) == ALIKE]
+    if not alike:
         return []
-    test = ranking.against(best, served)
-    verdict = ranking.verdict(best, served)
-    how = f"which {ALIKE} from it with that head by these data"
-    if test is not None and verdict != ALIKE:
-        how = f"whose area with that head is {signed(abs(test.auc.value))[1:]} smaller"
     return [
-        f"{best.title} has the largest cross-validated ROC AUC ({best.area:.3f}), but a bundle "
-        f"holds one network: it is of {served}, {how}."
+        f"The bundle holds {count} networks, each of which looks at every image; by {head} "
+        f"{served} {ALIKE} from {' and from '.join(alike)}, which is one: --representation "
+        f"{alike[0]!r} makes a bundle of it."
     ]

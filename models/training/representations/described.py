@@ -9,7 +9,7 @@ from features.cache.contents import Features
 from features.networks.weights import may_have_seen
 from models.evaluation.representations import Representation
 
-__all__ = ["describe", "warnings_of"]
+__all__ = ["describe", "trained_on", "warnings_of"]
 
 UNKNOWN: Final = "not known"
 UNTRAINED: Final = "nothing (untrained weights)"
@@ -28,8 +28,12 @@ def describe(name: str, features: Features) -> Representation:
     Representation
     """
     spec = features.spec
-    told = UNTRAINED if spec.untrained else features.trained_on or UNKNOWN
-    return Representation(name, str(spec), spec.head_dim, told)
+    return Representation(name, str(spec), spec.head_dim, trained_on(features))
+
+
+def trained_on(features: Features) -> str:
+    """Say which images a feature file's network was trained on."""
+    return UNTRAINED if features.spec.untrained else features.trained_on or UNKNOWN
 
 
 def warnings_of(files: Mapping[str, Features]) -> list[str]:

@@ -7,9 +7,9 @@ import h5py
 import numpy as np
 import pytest
 
+from features.cache.checks.seal import seal_file
 from features.cache.contents import Failure, Features, Items, read_features, write_features
 from features.cache.safe_files import CACHE_VERSION
-from features.cache.seal import seal_file
 from features.embedding.specification import ExtractorSpec
 from features.errors import CacheError
 from tests.features.cache.old_version import as_version_1

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from features.cache.additions import require_nothing_lost
 from features.cache.contents import read_features
 from features.cache.summary import as_text, summarise
 from features.cache.verification import verify
@@ -22,6 +21,7 @@ from features.datasets.folders import Choices, find_images
 from features.datasets.tables import LabelTable
 from features.errors import CacheError
 from features.extraction import extract
+from features.extraction.additions import require_nothing_lost
 from tests.conftest import ROOT, Run
 from tests.features.embedding.pooling_run import pooling_extractor
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import ExifTags, Image, ImageCms
 
 from features.errors import UnreadableImage
-from features.images.decoding import MAX_PIXELS, Frame, decode, load_pixels
+from features.images.decoding import MAX_PIXELS, Frame, decode, decode_each, load_pixels
 from tests.conftest import ROOT
 from tests.features.images.mutations import VARIANTS, originals
 from tests.pictures import image_bytes
@@ -412,3 +412,43 @@ def test_the_middle_of_the_shorter_side_is_cut_out_of_the_upright_image(orientat
     assert (decoded.frames[2][:5] == 0).all()
     box = decoded.boxes[0]
     assert (box.left, box.top, box.right, box.bottom) == pytest.approx((0.26, 0.1, 0.74, 0.9))
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG"])
+@pytest.mark.parametrize("side", [96, 400, 1200])
+def test_an_image_for_several_networks_has_the_pixels_that_each_has_alone(
+    form: str, side: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A JPEG for a small frame is read at half or a quarter of its size, which shows."""
+    data = encoded(Image.open(io.BytesIO(image_bytes(3, (side, side)))), form)
+    groups = (
+        [Frame(64)],
+        [Frame(64, colour="shades-of-grey"), Frame(64, "lesion", "shades-of-grey")],
+        [Frame(224, "centre0.875"), Frame(64)],
+    )
+    expected = [decode(data, *frames) for frames in groups]
+    decoded = []
+
+    def counted(*given: object, **named: object) -> object:
+        decoded.append(given)
+        return decode(*given, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("features.images.decoding.decode", counted)
+    for mine, alone in zip(decode_each(data, *groups), expected, strict=True):
+        assert mine.boxes == alone.boxes
+        for pixels, theirs in zip(mine.frames, alone.frames, strict=True):
+            np.testing.assert_array_equal(pixels, theirs)
+    sizes = {("JPEG", 400): 2, ("JPEG", 1200): 3}
+    assert len(decoded) == sizes.get((form, side), 1)
+
+
+def test_what_can_not_be_decoded_for_several_networks_is_refused_as_ever() -> None:
+    groups = ([Frame(64)], [Frame(128)])
+    for data in (b"", b"\xff\xd8\xffno", image_bytes(1, (400, 400))[:2000]):
+        with pytest.raises(UnreadableImage) as alone:
+            decode(data, 64)
+        with pytest.raises(UnreadableImage) as together:
+            decode_each(data, *groups)
+        assert str(together.value) == str(alone.value)
+    with pytest.raises(UnreadableImage, match=r"more pixels|are more"):
+        decode_each(image_bytes(1, (400, 400)), *groups, max_pixels=1000)

@@ -17,6 +17,7 @@ import pytest
 from sklearn.ensemble import RandomForestClassifier
 
 from features.cache.contents import Features
+from features.embedding.joined import JoinedSpec
 from models.bundle.loading import Bundle, load_bundle
 from models.bundle.manifest import BundleRefused, seal
 from models.bundle.saving import BundleOptions, find_weights
@@ -102,7 +103,7 @@ def test_a_bundle_comes_back(name: str, tmp_path: Path) -> None:
     bundle = publish_bundle(tmp_path / "new" / "bundle", comparison, FEATURES)
     head, X = comparison.best, FEATURES.embeddings
     assert isinstance(bundle, Bundle)
-    assert bundle.spec == FEATURES.spec
+    assert bundle.spec == JoinedSpec((FEATURES.spec,))
     assert bundle.fingerprint == FEATURES.fingerprint
     assert bundle.labels == ("benign", "melanoma")
     assert (bundle.head_name, bundle.head_title) == (name, HEADS[name].title)
@@ -113,7 +114,7 @@ def test_a_bundle_comes_back(name: str, tmp_path: Path) -> None:
     assert list(bundle.metrics) == ["cross-validation", "valid", "test"]
     assert bundle.metrics["test"]["auc"]["value"] == head.evaluations["test"].auc.value  # type: ignore[union-attr]
     assert bundle.versions["features"] == {"python": "3.12"}
-    assert bundle.network_path is None
+    assert bundle.network_paths == (None,)
     np.testing.assert_array_equal(bundle.score(X), score(head.estimator, X))
     expected = head.decision.calibration.apply(bundle.score(X))
     np.testing.assert_array_equal(bundle.probability(X), expected)
@@ -139,9 +140,10 @@ def test_the_weights_come_along_and_keep_what_keras_reads_from_their_name(
 ) -> None:
     (tmp_path / name).write_bytes(WEIGHTS)
     bundle = publish_bundle(tmp_path / "bundle", *trained(tmp_path / name))
-    assert bundle.network_path is not None
-    assert bundle.network_path.name == name.replace("found", "network")
-    assert bundle.network_path.read_bytes() == WEIGHTS
+    (path,) = bundle.network_paths
+    assert path is not None
+    assert path.name == name.replace("found", "network")
+    assert path.read_bytes() == WEIGHTS
     assert bundle.marks == ("synthetic",)
 
 
@@ -197,7 +199,7 @@ def test_what_is_no_bundle_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "advice"), [(3, "update the program"), (0, "train the classifier again")]
+    ("version", "advice"), [(4, "update the program"), (0, "train the classifier again")]
 )
 def test_other_format_versions_are_named(version: int, advice: str, folder: Path) -> None:
     change(folder, lambda values: values.update(version=version, unheard_of=True))
@@ -239,12 +241,17 @@ def test_a_link_out_of_the_folder_is_refused(folder: Path) -> None:
         lambda values: values.update(notes=[1]),
         lambda values: values.update(calibration={"method": "platt", "slope": "x"}),
         lambda values: values.update(fingerprint="0" * 64),
-        lambda values: values.update(extractor={}),
-        lambda values: values["extractor"].update(input_size=299),
+        lambda values: values.update(networks=[]),
+        lambda values: values.update(networks=2 * values["networks"]),
+        lambda values: values.update(networks=["network"]),
+        lambda values: values["networks"][0].update(extra=1),
+        lambda values: values["networks"][0].update(trained_on=None),
+        lambda values: values["networks"][0].update(extractor={}),
+        lambda values: values["networks"][0]["extractor"].update(input_size=299),
         lambda values: values.update(head_file="report.html"),
         lambda values: values.update(head_file="../head.linear.safetensors"),
         lambda values: values.update(head_file="head.json"),
-        lambda values: values.update(network_file="network.h5"),
+        lambda values: values["networks"][0].update(network_file="network.h5"),
         lambda values: values["files"].pop("report.html"),
         lambda values: values["files"].update({"report.html": "a"}),
         lambda values: values["files"]["report.html"].update(sha256="../x"),
@@ -288,7 +295,7 @@ def test_a_head_that_is_none_is_refused(folder: Path) -> None:
 def test_another_network_is_refused(trained_folder: Path) -> None:
     known = add_file(trained_folder, "network.weights.h5", b"other weights")
     change(trained_folder, lambda values: values["files"].update({"network.weights.h5": known}))
-    with pytest.raises(BundleRefused, match="its network is not the one"):
+    with pytest.raises(BundleRefused, match="is not the network that its fingerprint names"):
         load_bundle(trained_folder)
 
 
@@ -376,16 +383,25 @@ def test_the_zone_comes_back_and_holds_the_threshold(folder: Path) -> None:
     assert decision.zone.alpha == 0.1
 
 
-def test_bundles_of_version_1_have_no_zone_and_are_read(folder: Path) -> None:
+@pytest.mark.parametrize("version", [1, 2])
+def test_older_bundles_of_one_network_are_read(version: int, folder: Path) -> None:
+    before = load_bundle(folder)
+
     def older(values: dict[str, Any]) -> None:
-        values["version"] = 1
-        del values["zone"]
+        values["version"] = version
+        (network,) = values.pop("networks")
+        values |= {name: network[name] for name in ("extractor", "network_file")}
+        if version == 1:
+            del values["zone"]
 
     change(folder, older)
-    assert load_bundle(folder).decision.zone is None
+    bundle = load_bundle(folder)
+    assert (bundle.spec, bundle.network_paths) == (before.spec, before.network_paths)
+    assert bundle.decision.zone == (before.decision.zone if version == 2 else None)
+    assert bundle.networks[0].trained_on == ""
 
 
 def test_a_version_without_its_fields_is_refused(folder: Path) -> None:
     change(folder, lambda values: values.update(version=1))
-    with pytest.raises(BundleRefused, match="missing or unknown fields: zone"):
+    with pytest.raises(BundleRefused, match=r"missing or unknown fields: .*networks, zone"):
         load_bundle(folder)

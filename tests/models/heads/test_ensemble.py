@@ -15,7 +15,7 @@ from models.bundle.loading import load_bundle
 from models.errors import TrainingError
 from models.heads import HEADS
 from models.heads.base import score
-from models.heads.ensemble import ENSEMBLE, MEMBERS, Ensemble, Scale, average
+from models.heads.ensemble import ENSEMBLE, MEMBERS, Ensemble, Scale, average, side_by_side
 from models.heads.files import HeadFileError, dump_head, load_head
 from models.report.publishing import publish_bundle
 from models.training.comparison import compare_heads
@@ -200,3 +200,48 @@ def test_a_bundle_holds_it(tmp_path: Path) -> None:
     card = (tmp_path / "bundle" / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert "members = logistic_regression, svm" in card
     assert "Ensemble" in (tmp_path / "bundle" / "report.html").read_text(encoding="utf-8")
+
+
+def of_two_networks() -> tuple[Ensemble, Ensemble]:
+    """Give an average over embeddings of 12 and 5 numbers, and it as it is given all 17."""
+    members = {}
+    for name, rows in (("one", X), ("two", X[:, :5])):
+        inner = {
+            each: HEADS[each].fit(HEADS[each].candidates(12)[-1], rows, Y, seed=0, jobs=1)
+            for each in MEMBERS
+        }
+        members[name] = Ensemble(inner, average({k: score(m, rows) for k, m in inner.items()})[1])
+    scores = {"one": score(members["one"], X), "two": score(members["two"], X[:, :5])}
+    together = Ensemble(members, average(scores)[1])
+    return together, side_by_side(together, {"one": slice(0, 12), "two": slice(12, 17)})
+
+
+def test_members_side_by_side_give_the_same_mean_and_come_back(tmp_path: Path) -> None:
+    together, joined = of_two_networks()
+    rows = np.hstack([X, X[:, :5]])
+    expected = together.combine(
+        {"one": score(together.members["one"], X), "two": score(together.members["two"], X[:, :5])}
+    )
+    np.testing.assert_allclose(score(joined, rows), expected, atol=1e-9)
+    assert joined.n_features_in_ == 17
+    assert len(joined.members) == 4
+    again = load_head(name := dump_head(joined, tmp_path), (tmp_path / name).read_bytes())
+    assert again.columns == joined.columns
+    np.testing.assert_allclose(score(again, rows), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("columns", [[0, 11], [12, 12], [5, 1], [-12, 0], ["0", "12"], [0.0, 12.0]])
+def test_columns_that_are_no_part_of_embeddings_are_refused(
+    columns: list[object], tmp_path: Path
+) -> None:
+    _, joined = of_two_networks()
+    data = (tmp_path / dump_head(joined, tmp_path)).read_bytes()
+    about = json.loads(zipfile.ZipFile(io.BytesIO(data)).read("ensemble.json"))
+    about[0]["columns"] = columns
+    changed = edited(data, **{"ensemble.json": json.dumps(about).encode()})
+    if columns == [0, 11]:
+        # Of another length than its member takes: no bundle takes such a head.
+        assert load_head("head.zip", changed).n_features_in_ is None
+        return
+    with pytest.raises(HeadFileError):
+        load_head("head.zip", changed)

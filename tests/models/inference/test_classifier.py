@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from features.embedding.extractor import load_extractor
+from features.embedding.joined import JoinedExtractor
 from features.errors import WeightsError
 from features.images.decoding import load_pixels
 from models.bundle.loading import load_bundle
@@ -53,7 +54,7 @@ def verdict(result: Verdict | Rejected) -> Verdict:
 def test_a_verdict_is_what_the_head_says_of_the_embedding(classifier: Classifier) -> None:
     data = image_bytes(1)
     found = verdict(classifier.classify([("one.jpg", data)])[0])
-    extractor = load_extractor("inception_v3", "untrained", input_size=75)
+    extractor = JoinedExtractor([load_extractor("inception_v3", "untrained", input_size=75)])
     embedding = extractor.embed(load_pixels(data, 75)[None])
     expected = float(classifier.bundle.probability(embedding)[0])
     assert found.probability == pytest.approx(expected, abs=1e-5)
@@ -81,7 +82,7 @@ def test_the_decision_follows_the_threshold(folder: Path, tmp_path: Path) -> Non
 
 
 def test_a_probability_at_the_threshold_is_suspicious(folder: Path) -> None:
-    extractor = load_extractor("inception_v3", "untrained", input_size=75)
+    extractor = JoinedExtractor([load_extractor("inception_v3", "untrained", input_size=75)])
     image = [("a", image_bytes(4))]
     bundle = load_bundle(folder)
     probability = verdict(Classifier(bundle, extractor).classify(image)[0]).probability
@@ -158,7 +159,7 @@ def test_marks_stand_beside_every_verdict(classifier: Classifier) -> None:
 
 
 def test_another_extractor_is_refused(folder: Path) -> None:
-    other = load_extractor("inception_v3", "untrained", input_size=96)
+    other = JoinedExtractor([load_extractor("inception_v3", "untrained", input_size=96)])
     with pytest.raises(BundleRefused, match=r"needs embeddings of .* \(input size differ"):
         Classifier(load_bundle(folder), other)
 
@@ -222,7 +223,7 @@ def test_a_bundle_is_served_without_the_weights_and_without_keras(tmp_path: Path
     features = cluster_features(spec=spec, weights_path=str(weights))
     comparison = compare_heads(features, Options(heads=["logistic_regression"], folds=3, jobs=1))
     bundle = publish_bundle(tmp_path / "bundle", comparison, features)
-    assert bundle.network_path == tmp_path / "bundle" / "network.xml"
+    assert bundle.network_paths == (tmp_path / "bundle" / "network.xml",)
     (tmp_path / "image.jpg").write_bytes(image_bytes(1))
     ways = [Classifier.load(bundle.folder, weights).classify([("", image_bytes(1))])[0]]
     weights.unlink()

@@ -14,6 +14,7 @@ from sklearn.svm import SVC
 from features.datasets.drawn import sample_lesion
 from features.datasets.drawn_lesion import Cue, draw_lesion
 from features.embedding.extractor import Look, load_extractor
+from features.embedding.joined import JoinedSpec
 from features.embedding.recipes import choose_recipe
 from features.embedding.specification import ExtractorSpec
 from features.images.lesion import WHOLE, Box
@@ -69,7 +70,7 @@ def test_the_effect_is_the_score_less_that_of_pooling_without_the_patch(
     def bent(X: np.ndarray) -> np.ndarray:
         return np.asarray(np.tanh(np.asarray(X, np.float64) @ weights))
 
-    evidence = explain(spec, looks, bent)
+    evidence = explain(JoinedSpec((spec,)), [looks], bent)
     at = seed % len(spec.frames)
     found = evidence.layers[at * len(GRIDS) + list(GRIDS).index(layer)]
     side = GRIDS[layer][0]
@@ -103,7 +104,7 @@ def test_for_a_linear_head_on_averages_it_is_the_class_activation_map() -> None:
     maps = look.maps["coarse"]
     weights = np.array([1.0, -2.0, 0.5, 0.0, 3.0])
     only = Look(maps.mean((1, 2)), {"coarse": maps})
-    effect = explain(spec, [only], lambda X: X @ weights).effect
+    effect = explain(JoinedSpec((spec,)), [[only]], lambda X: X @ weights).effect
     activation = (maps[0] - maps[0].mean((0, 1))) @ weights
     np.testing.assert_allclose(effect, activation / (8 * 8 - 1), atol=1e-5)
 
@@ -116,7 +117,7 @@ def test_what_a_part_of_the_image_adds_is_put_where_that_part_lies() -> None:
     part[0, 0, 7, 2] = 64
     looks = [Look(maps.mean((1, 2)), {"coarse": maps}) for maps in (whole, part)]
     box = Box(0.25, 0.5, 0.75, 1.0)
-    evidence = explain(spec, looks, lambda X: X.sum(axis=1), [WHOLE, box])
+    evidence = explain(JoinedSpec((spec,)), [looks], lambda X: X.sum(axis=1), [WHOLE, box])
     assert evidence.effect.shape == (16, 16)
     row, column = np.unravel_index(evidence.effect.argmax(), evidence.effect.shape)
     assert (row, column) == (8, 11)
@@ -147,7 +148,8 @@ def test_it_points_to_the_only_place_that_differs(head: str) -> None:
     hits = 0
     for picture, (x, height) in zip(pictures[36:][24:], places[24:], strict=True):
         looks = extractor.look(picture[None])
-        effect = explain(extractor.spec, looks, lambda rows: score(fitted, rows)).effect
+        spec = JoinedSpec((extractor.spec,))
+        effect = explain(spec, [looks], lambda rows: score(fitted, rows)).effect
         row, column = np.unravel_index(effect.argmax(), effect.shape)
         found = (np.array([column, row]) + 0.5) / len(effect)
         hits += bool(np.hypot(*(found - (x, height))) < 0.2)
@@ -159,13 +161,29 @@ def test_a_layer_that_is_not_spread_over_the_image_has_no_part_in_the_map() -> N
     spread = replace(spec_of("mean", ("identity",)), preparation=('spread = ["fine"]',))
     looks = looks_of(spread, 3)
     weights = np.random.default_rng(0).normal(size=spread.head_dim)
-    both = explain(replace(spread, preparation=()), looks, lambda rows: rows @ weights)
-    one = explain(spread, looks, lambda rows: rows @ weights)
+    both, one, none = (
+        explain(JoinedSpec((replace(spread, preparation=told),)), [looks], lambda X: X @ weights)
+        for told in ((), spread.preparation, ("spread = []",))
+    )
     assert [each.layer for each in one.layers] == ["fine"]
     np.testing.assert_allclose(one.layers[0].effect, both.layers[0].effect, rtol=1e-5)
     assert one.score == both.score
-    none = explain(
-        replace(spread, preparation=("spread = []",)), looks, lambda rows: rows @ weights
-    )
     assert none.layers == ()
-    assert none.effect.shape == (1, 1)
+    np.testing.assert_array_equal(none.effect, [[0]])
+
+
+def test_the_map_of_several_networks_is_the_sum_of_theirs() -> None:
+    specs = [spec_of("mean", ("identity",)), spec_of("mean+std", ("identity", "flip-h"))]
+    looks = [looks_of(spec, seed) for seed, spec in enumerate(specs)]
+    joined = JoinedSpec(tuple(specs))
+    weights = np.random.default_rng(2).normal(size=joined.head_dim)
+    together = explain(joined, looks, lambda X: X @ weights)
+    alone = [
+        explain(JoinedSpec((spec,)), [views], lambda X, part=part: X @ weights[part])
+        for spec, views, part in zip(specs, looks, joined.columns, strict=True)
+    ]
+    assert together.score == pytest.approx(sum(each.score for each in alone), rel=1e-5)
+    np.testing.assert_allclose(together.effect, alone[0].effect + alone[1].effect, atol=1e-5)
+    assert [each.network for each in together.layers] == [
+        each.network for one in alone for each in one.layers
+    ]

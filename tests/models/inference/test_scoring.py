@@ -10,7 +10,7 @@ from models.decisions.calibrators import Platt
 from models.heads import HEADS
 from models.heads.base import score
 from models.heads.classes import ClassHead, ClassHeads
-from models.heads.ensemble import Ensemble, Scale
+from models.heads.ensemble import Ensemble, Scale, side_by_side
 from models.heads.fold import whole
 from models.heads.svm import KernelMachine
 from models.inference import products, scoring
@@ -32,10 +32,18 @@ def lesions() -> tuple[np.ndarray, np.ndarray]:
     return X.astype(np.float32), y
 
 
+# Two heads, each on the columns of a network of its own.
+PARTS = {"svm": slice(0, D), "logistic_regression": slice(D, 2 * D)}
+
+
 def fitted(name: str) -> object:
     X, y = lesions()
     if name == "forest":
         return make_pipeline(StandardScaler(), RandomForestClassifier(20, random_state=0)).fit(X, y)
+    if name == "networks":
+        members = {"svm": fitted("svm"), "logistic_regression": fitted("logistic_regression")}
+        scales = {"logistic_regression": Scale(0.1, 0.7), "svm": Scale(-0.2, 0.4)}
+        return side_by_side(Ensemble(members, scales), PARTS)
     if name == "ensemble":
         members = {each: fitted(each) for each in ("logistic_regression", "svm")}
         scales = {"logistic_regression": Scale(0.1, 0.7), "svm": Scale(-0.2, 0.4)}
@@ -69,6 +77,19 @@ def test_what_is_served_scores_as_what_was_fitted(name: str) -> None:
 def test_a_part_that_changes_is_scored_as_the_whole_would_be(name: str, start: int) -> None:
     _, head = served(name)
     X = lesions()[0]
+    parts = X[1:, start : start + 90]
+    rows = np.repeat(X[:1], len(parts), axis=0)
+    rows[:, start : start + 90] = parts
+    expected = score(head, rows)
+    found = changes_of(head, X[:1])(start, parts)
+    assert np.abs(found - expected).max() < 1e-4 * expected.std()
+
+
+@pytest.mark.parametrize("start", [0, D - 90, D, 2 * D - 90, D - 45])
+def test_a_part_of_one_network_that_changes_leaves_the_heads_of_others(start: int) -> None:
+    before, head = served("networks")
+    X = np.hstack([lesions()[0], lesions()[0][::-1]])
+    np.testing.assert_allclose(score(head, X), score(before, X), atol=1e-5)
     parts = X[1:, start : start + 90]
     rows = np.repeat(X[:1], len(parts), axis=0)
     rows[:, start : start + 90] = parts

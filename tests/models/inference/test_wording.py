@@ -30,7 +30,8 @@ def every_note() -> list[Note]:
         wording.not_used(Unused("site", None, ("age", "sex"))),
         wording.not_used(Unused("site", "tail", ("back", "head/neck"))),
         wording.known_as("melanoma"),
-        *wording.not_shown(()),
+        *wording.not_shown({"one": False}),
+        *wording.not_shown({"one": True, "other": False}),
     ]
 
 
@@ -51,6 +52,7 @@ def test_sentences_have_the_numbers_and_names_that_they_speak_of() -> None:
         ("not_taken", "site", "age and sex"),
         ("not_known", "site", "'tail'", "back, head/neck"),
         ("trained_on", "'melanoma'"),
+        ("part_map", "what one sees alone", "read off other"),
     ):
         assert all(word in said[kind] for word in words), said[kind]  # type: ignore[index]
 

@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from sklearn.metrics import roc_auc_score
 
 from features.embedding.extractor import load_extractor
+from features.embedding.joined import JoinedExtractor
 from models.__main__ import main
 from models.bundle.loading import Bundle, load_bundle
 from models.bundle.manifest import BundleRefused, seal
@@ -78,7 +79,8 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def classifier(folder: Path) -> Classifier:
     return Classifier(
-        load_bundle(folder), load_extractor("inception_v3", "untrained", input_size=75)
+        load_bundle(folder),
+        JoinedExtractor([load_extractor("inception_v3", "untrained", input_size=75)]),
     )
 
 
@@ -266,7 +268,7 @@ def test_an_older_patient_is_more_at_risk_where_training_says_so(classifier: Cla
 
 
 def test_a_bundle_of_images_alone_says_that_it_used_nothing(plain: Path) -> None:
-    extractor = load_extractor("inception_v3", "untrained", input_size=75)
+    extractor = JoinedExtractor([load_extractor("inception_v3", "untrained", input_size=75)])
     plainly = Classifier(load_bundle(plain), extractor)
     (found,) = plainly.classify([("a", image_bytes(1))], metadata=[{"age": 60}])
     (alone,) = plainly.classify([("a", image_bytes(1))])

@@ -11,6 +11,7 @@ import pytest
 from features.cache.contents import Features
 from models.errors import TrainingError
 from models.evaluation.paired import holm
+from models.heads.base import score
 from models.heads.ensemble import average
 from models.heads.fold import Fold, whole
 from models.heads.logistic import LOGISTIC_REGRESSION
@@ -18,6 +19,7 @@ from models.training.comparison import compare_heads
 from models.training.options import Options
 from models.training.representations.combining import block_weights
 from models.training.representations.comparing import compare_representations, require_several
+from models.training.representations.joining import join_features
 from models.training.representations.matching import match_images
 from models.training.results import Comparison
 from tests.models.data.networks import seen, shuffled
@@ -120,26 +122,47 @@ def test_the_average_is_of_standardised_scores(found: Comparison) -> None:
     np.testing.assert_allclose(judged["test"].scores, np.mean(test, axis=0))
 
 
-def test_the_best_file_is_chosen_by_cross_validation_alone(found: Comparison) -> None:
+def test_the_best_is_chosen_by_cross_validation_alone(found: Comparison) -> None:
     ranking = found.ranking
     assert ranking is not None
-    best = next(row for row in ranking.rows if row.representation in files())
+    best = ranking.rows[0]
+    # Two independent views of the same classes know more than one.
+    assert best.representation in (JOINED, AVERAGED)
     assert ranking.served == best.representation
     assert found.best.title == best.head
     assert found.chosen_by == (
         f"of {best.representation}: best cross-validated ROC AUC on the training images"
     )
-    assert found.fingerprint == files()[ranking.served].fingerprint
+    assert found.fingerprint == join_features(files()).fingerprint
+    assert {test.first for test in found.tests} <= {head.title for head in found.heads.values()}
 
 
-def test_a_combination_that_is_best_is_said_to_be_in_no_bundle(found: Comparison) -> None:
-    ranking = found.ranking
-    assert ranking is not None
-    # Two independent views of the same classes know more than one.
-    assert ranking.rows[0].representation in (JOINED, AVERAGED)
-    assert told(
-        found, ranking.rows[0].title, "but a bundle holds one network: it is of", ranking.served
-    )
+def test_that_one_network_would_do_is_said(found: Comparison) -> None:
+    (note,) = told(found, "The bundle holds 3 networks")
+    assert f"{AVERAGED if AVERAGED in note else JOINED} can't be told apart from" in note
+    assert "--representation 'good' makes a bundle of it" in note
+    asked = compare_representations(
+        files(), replace(OPTIONS, heads=["svm"]), combine=True, representation=AVERAGED
+    )[1]
+    assert not told(asked, "The bundle holds 3 networks")
+
+
+@pytest.mark.parametrize("name", [JOINED, AVERAGED])
+def test_a_combination_scores_new_images_as_it_was_judged(name: str) -> None:
+    several = files()
+    for each in ("svm", "ensemble"):
+        comparison = compare_representations(
+            several, replace(OPTIONS, head=each), combine=True, representation=name
+        )[1]
+        joined = join_features(several)
+        valid = comparison.images["valid"]
+        np.testing.assert_allclose(
+            score(comparison.best.estimator, joined.embedded(valid)),
+            comparison.best.evaluations["valid"].scores,
+            rtol=1e-4,
+            atol=1e-4,
+        )
+        assert comparison.best.name == each
 
 
 def test_a_representation_can_be_asked_for() -> None:
@@ -155,8 +178,8 @@ def test_a_representation_can_be_asked_for() -> None:
     ("asked", "words"),
     [
         ({"representation": "other"}, "no feature file is called 'other'"),
-        ({"representation": AVERAGED}, "a bundle holds one network, and 'all averaged' needs 2"),
-        ({"representation": "a+b"}, "give --representation one of a, b for the bundle"),
+        ({"representation": "a+b"}, f"--representation is one of a, b, {JOINED}, {AVERAGED}"),
+        ({"representation": AVERAGED, "combine": False}, "only judged so with --combine: add it"),
         ({"feedback": "store.db"}, "leave --feedback out"),
     ],
 )
@@ -238,6 +261,13 @@ def test_too_little_memory_leaves_side_by_side_out_and_says_so() -> None:
     assert comparison.ranking is not None
     assert [one.name for one in comparison.ranking.representations] == ["a", "b", AVERAGED]
     assert told(comparison, JOINED, "left out, since all embeddings at once would take")
+
+
+def test_a_combination_that_was_left_out_can_not_be_asked_for() -> None:
+    two = {name: seen(name, n=300, d=400, seed=n) for n, name in enumerate("ab")}
+    options = replace(OPTIONS, heads=["logistic_regression"], memory=4 * 2**20)
+    with pytest.raises(TrainingError, match=r"can't be had: all side by side: left out, since"):
+        compare_representations(two, options, combine=True, representation=JOINED)
 
 
 def test_training_images_that_may_be_among_those_judged_are_warned_of() -> None:
