@@ -10,7 +10,7 @@ COPY models models
 COPY service service
 ARG TENSORFLOW=no
 # Three quarters of the image would be TensorFlow and libraries for GPUs, which serving doesn't load.
-RUN /venv/bin/pip install --no-cache-dir -c constraints.txt '.[gunicorn]' \
+RUN /venv/bin/pip install --no-cache-dir -c constraints.txt '.[gunicorn,postgres,redis]' \
     && if [ "$TENSORFLOW" = no ]; then \
         /venv/bin/pip uninstall --yes tensorflow keras libclang grpcio \
             nvidia-nccl-cu12 nvidia-nccl-cu13; fi \

@@ -9,7 +9,7 @@ PORT ?= 8000
 SLOW ?=
 
 .PHONY: demo test lint serve clean bench bench-extract bench-heads bench-accuracy bench-big \
-	bench-precision bench-serve
+	bench-precision bench-scale bench-serve
 
 demo: $(VENV)/.installed
 	$(BIN)/python scripts/demo.py --out $(DEMO)
@@ -46,6 +46,12 @@ bench-serve: $(VENV)/.installed-test
 
 bench-accuracy: $(VENV)/.installed-test
 	$(BIN)/python -m benchmarks.accuracy --write
+
+# Needs no images and no quiet machine, but Ray: pip install -e '.[cluster]'.
+bench-scale: $(VENV)/.installed-test
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[cluster]'
+	$(BIN)/python -m benchmarks.scale.shards --write
+	$(BIN)/python -m benchmarks.scale.growth --write
 
 clean:
 	rm -rf $(VENV) $(DEMO) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 
 import click
 
 from features.networks.registry import DEFAULT_NETWORK, POOLINGS, RECIPES
+from features.storage.options import FILE, PLACE
 
 
 def _listed(_context: object, _option: object, text: str | None) -> tuple[str, ...]:
@@ -43,19 +45,19 @@ def _shard(_context: object, _option: object, text: str | None) -> tuple[int, in
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.argument("images", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.argument("images", type=PLACE, nargs=-1, required=True)
 @click.option(
-    "--out", "-o", type=click.Path(path_type=Path), default=Path("features.h5"), show_default=True,
+    "--out", "-o", type=PLACE, default=Path("features.h5"), show_default=True,
     help="Feature file to write; one that exists is added to.",
 )  # fmt: skip
 @click.option(
     "--network", default=DEFAULT_NETWORK, show_default=True,
-    metavar="NAME|FILE.onnx|PACKAGE.MODULE:FUNCTION",
+    metavar="NAME|FILE.onnx|timm:NAME|hf:NAME|PACKAGE.MODULE:FUNCTION",
     help="Frozen network: one of Keras Applications (`python -m features networks` lists them), "
-    "an ONNX file, or a function that gives a Keras model.",
+    "an ONNX file, one of timm or Hugging Face, or a function that gives a Keras model.",
 )  # fmt: skip
 @click.option(
-    "--describe", type=click.Path(path_type=Path), metavar="FILE",
+    "--describe", type=FILE, metavar="FILE",
     help="How a network of your own wants its pixels and what is read off it; by default the "
     "TOML file beside the ONNX file.",
 )  # fmt: skip
@@ -66,8 +68,9 @@ def _shard(_context: object, _option: object, text: str | None) -> tuple[int, in
 )  # fmt: skip
 @click.option(
     "--weights", default="imagenet", show_default=True, metavar="imagenet|untrained|PATH",
-    help="Its weights: Keras' own ImageNet file, fetched once; random ones, for trials only; "
-    "or a Keras weights file of the network without its top.",
+    help="Its weights: Keras' own ImageNet file (of timm: and hf: those published under the name), "
+    "fetched once; random ones, for trials only; or a Keras weights file of the network without "
+    "its top (of timm: a .safetensors or .pth file, of hf: a folder).",
 )  # fmt: skip
 @click.option(
     "--recipe", type=click.Choice(RECIPES), default="accurate", show_default=True,
@@ -86,7 +89,7 @@ def _shard(_context: object, _option: object, text: str | None) -> tuple[int, in
     "--views", metavar="NAME[,NAME]", callback=_listed,
     help="How an image is turned, instead of as the recipe says: identity, flip-h, flip-v, "
     "rotate-90, rotate-180, rotate-270, transpose, transverse; @PIXELS after it for a size of its "
-    "own, lesion: before it for a closer look at the lesion.",
+    "own, lesion: before it for a closer look at the lesion, ~bicubic at the end.",
 )  # fmt: skip
 @click.option(
     "--colour", type=click.Choice(["as-is", "shades-of-grey"]),
@@ -108,11 +111,11 @@ def _shard(_context: object, _option: object, text: str | None) -> tuple[int, in
     "slightly less exact.",
 )  # fmt: skip
 @click.option(
-    "--labels", "tables", multiple=True, type=click.Path(path_type=Path), metavar="CSV",
+    "--labels", "tables", multiple=True, type=PLACE, metavar="CSV",
     help="Table of labels, instead of class folders; may be given several times.",
 )  # fmt: skip
 @click.option(
-    "--table", "more_tables", multiple=True, type=click.Path(path_type=Path), metavar="CSV",
+    "--table", "more_tables", multiple=True, type=PLACE, metavar="CSV",
     help="Table of groups and splits, joined by image name; may be given several times.",
 )  # fmt: skip
 @click.option("--id-column", metavar="NAME", help="Its column of image names; detected by default.")
@@ -207,6 +210,9 @@ def main(
 ) -> None:
     """Embed the images below the folders IMAGES and keep the embeddings in a feature file.
 
+    Folders, tables, weights and the feature file may lie at s3://, gs:// or az:// addresses, and
+    what is read at https:// ones, too.
+
     IMAGES are laid out as SPLIT/CLASS/image or CLASS/image, or are any folders with --labels.
     Run again, only images that are new cost anything; an interrupted run goes on where it was.
     """
@@ -217,9 +223,12 @@ def main(
     from features.datasets.tables import LabelTable
     from features.errors import LesionError
     from features.extraction.additions import require_nothing_lost
+    from features.extraction.shards.cloud import CloudShards, state_for
     from features.networks.imported.lookup import find_network
     from features.numbers import count
     from features.presenting import print_anything
+    from features.storage.addresses import is_remote
+    from features.storage.working_copy import WorkingCopy
 
     print_anything()
     if shards and shard and shards != shard[1]:
@@ -235,10 +244,13 @@ def main(
         if not dry_run:
             # What would spoil the end is found out before the images are looked at.
             if in_shards:
-                require_place_for_shards(out)
+                store = CloudShards(out) if is_remote(out) else None
+                folder = store.folder if store else out
+                require_place_for_shards(folder)
             else:
-                require_writable(out)
-            frozen, brought = find_network(network, describe)
+                here = WorkingCopy(out)
+                require_writable(here.path)
+            frozen, brought = find_network(network, describe, weights)
         found = find_images(
             images,
             [LabelTable(table, *columns) for table in tables]
@@ -247,7 +259,8 @@ def main(
             settled=False,
         )
         report_plan(found, as_json, as_csv)
-        for loss in () if in_shards else require_nothing_lost(found, out, replace=replace):
+        before = out if in_shards or dry_run else here.path
+        for loss in () if in_shards else require_nothing_lost(found, before, replace=replace):
             click.echo(f"note: {loss}", err=True)
     except LesionError as error:
         sys.exit(f"error: {error}")
@@ -279,7 +292,7 @@ def main(
         )
         extractor = load_extractor(
             frozen,
-            brought if brought and weights == "imagenet" else weights,
+            brought or weights,
             recipe=chosen,
             engine=engine,
             precision=precision,
@@ -305,16 +318,24 @@ def main(
             return
         with Progress() as progress:
             if of:
-                parts = into_shards(found.items, extractor.spec.fingerprint, root=found.root, of=of)
+                parts = into_shards(
+                    found.items,
+                    extractor.spec.fingerprint,
+                    root=found.root,
+                    of=of,
+                    state=state_for(found),
+                )
                 parts = [parts[shard[0] - 1]] if shard else parts
-                for loss in require_nothing_lost_from(parts, found, out, replace=replace):
+                if store:
+                    store.bring(parts)
+                for loss in require_nothing_lost_from(parts, found, folder, replace=replace):
                     click.echo(f"note: {loss}", err=True)
                 results = []
-                for result in run_shards(
+                make = store.run if store else partial(run_shards, folder=out)
+                for result in make(
                     parts,
-                    out,
-                    extractor,
-                    found,
+                    extractor=extractor,
+                    dataset=found,
                     dtype=dtype,
                     prune=prune,
                     progress=lambda part, done, total: progress.update(done, total, part.title),
@@ -324,14 +345,15 @@ def main(
                     results.append(result)
             else:
                 outcome = extract(
-                    found, extractor, out, dtype=dtype, prune=prune, progress=progress.update
+                    found, extractor, here.path, dtype=dtype, prune=prune, progress=progress.update
                 )
+                here.publish()
     except LesionError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit("stopped: what was embedded is kept; rerun the same command to resume")
     if of:
-        report_shards(found, extractor.spec, results, of, out)
+        report_shards(found, extractor.spec, results, of, out, marks=folder)
         failed = sum(result.failures for result in results)
     else:
         report_extraction(found, extractor.spec, outcome, out)

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import click
 
+from features.storage.options import FEATURES, FILE
+
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.argument("features", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.argument("features", type=FEATURES, nargs=-1, required=True)
 @click.option(
     "--out", "-o", type=click.Path(path_type=Path), default=Path("bundle"), show_default=True,
     help="Folder for the bundle and the report.",
@@ -74,7 +76,7 @@ import click
     "--jobs", type=int, default=-1, show_default=True, help="Threads; -1 is one per core."
 )
 @click.option(
-    "--weights", type=click.Path(path_type=Path), multiple=True, metavar="PATH",
+    "--weights", type=FILE, multiple=True, metavar="PATH",
     help="The network's weights file, if it no longer lies where it was at extraction. Repeatable "
     "with several FEATURES.",
 )  # fmt: skip
@@ -91,7 +93,7 @@ import click
     help="Share of each class that may lie on the wrong side of the zone of uncertainty.",
 )  # fmt: skip
 @click.option(
-    "--metadata", type=click.Path(path_type=Path), multiple=True, metavar="CSV",
+    "--metadata", type=FILE, multiple=True, metavar="CSV",
     help="Age, sex and site by image: adds a baseline without images, and subgroups. Repeatable.",
 )  # fmt: skip
 @click.option(

@@ -44,7 +44,10 @@ def main() -> None:
         sys.exit("give the folder of real images in LESION_TEST_DATA")
     data = Path(given) / "data"
     classifiers = [Classifier.load(bundle) for bundle in options.bundles]
-    names = [",".join(each.bundle.spec.layers) for each in classifiers]
+    names = [
+        ", ".join(layer for one in each.bundle.networks for layer in one.spec.layers)
+        for each in classifiers
+    ]
     print("| images | n |", *(f"unlike, {name} |" for name in names))
     print("| --- | ---: |", *("---: |" for _ in names))
     for title, pictures in collections(data):

@@ -43,7 +43,7 @@ from benchmarks.stages import commands
 from features.audit.groups import find_groups
 from features.cache.contents import read_features
 from models.heads import HEADS
-from models.heads.fold import Fold
+from models.heads.folds.fold import Fold
 from models.training.comparison import compare_heads
 from models.training.folds import make_folds
 from models.training.options import Options

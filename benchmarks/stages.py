@@ -35,12 +35,22 @@ STAGES: Final[dict[str, tuple[str, ...]]] = {
         "features.networks.weights.file_sha256",
     ),
     "standardising": (
+        "models.heads.folds.moments.Sums._sum",
         "models.heads.fold.Fold.standardised",
+        "models.heads.folds.fold.Fold.standardised",
         "models.heads.fold.Fold.scaled",
+        "models.heads.folds.fold.Fold.scaled",
         "models.heads.fold.Fold.scaler",
+        "models.heads.folds.fold.Fold.scaler",
     ),
-    "Gram matrices": ("models.heads.fold.Fold._multiply",),
-    "eigenproblems": ("models.heads.fold.Fold._rotate",),
+    "Gram matrices": (
+        "models.heads.fold.Fold._multiply",
+        "models.heads.folds.fold.Fold._multiply",
+    ),
+    "eigenproblems": (
+        "models.heads.fold.Fold._rotate",
+        "models.heads.folds.fold.Fold._rotate",
+    ),
     "logistic regression": ("models.heads.logistic._LogisticRegression.search",),
     "SVM": ("models.heads.svm._Svm.search",),
     "XGBoost: binning": (
@@ -50,7 +60,7 @@ STAGES: Final[dict[str, tuple[str, ...]]] = {
         "models.heads.trees._column_parts",
     ),
     "XGBoost: trees": ("models.heads.boosting.boost", "models.heads.trees._XGBoost.search"),
-    "final fits": ("models.heads.base.Head.refit",),
+    "final fits": ("models.heads.base.Head.refit", "models.heads.base.Head.solve"),
     "scores of the other splits": ("models.heads.base.score",),
     "calibration and threshold": (
         "models.decisions.decision.fit_decision",
@@ -174,7 +184,7 @@ def commands(files: Mapping[str, Path], before: Path | None, work: Path) -> str:
 
 def _three(path: Path, checkout: Path, work: Path) -> list[dict[str, float]]:
     from features.cache.contents import read_features
-    from features.user_cache import user_cache
+    from features.storage.user_cache import user_cache
 
     known = f"C=3.0,gamma={0.25 / read_features(path, small=0).spec.head_dim!r}"
     one = ["--heads", "svm", "--settings", known, "--no-reuse"]

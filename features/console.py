@@ -141,10 +141,15 @@ def report_shard(result: ShardResult, of: int) -> None:
 
 
 def report_shards(
-    dataset: Dataset, spec: ExtractorSpec, results: Sequence[ShardResult], of: int, out: Path
+    dataset: Dataset,
+    spec: ExtractorSpec,
+    results: Sequence[ShardResult],
+    of: int,
+    out: Path,
+    marks: Path,
 ) -> None:
-    """Say what became of the shards of a run, and what to do next."""
-    done = {number for number, _ in listed(out, "json")} | {result.number for result in results}
+    """Say what became of the shards of a run, whose marks are in a folder, and what to do next."""
+    done = {number for number, _ in listed(marks, "json")} | {result.number for result in results}
     missing = [number for number in range(1, of + 1) if number not in done]
     before = sum(result.was_done for result in results)
     click.echo(
@@ -191,8 +196,8 @@ def report_cluster(job: Job, outcome: ClusterOutcome) -> None:
         click.echo(f"failed: {count(rest, 'image')} more, all listed in the shards", err=True)
     if outcome.lost:
         click.echo(
-            f"note: {count(outcome.lost, 'node', 'was', 'were')} lost on the way; what they "
-            "had begun was made by others",
+            f"note: {count(outcome.lost, 'node', 'was', 'were')} lost on the way; what was "
+            "begun there was made by others",
             err=True,
         )
     where = count(len(outcome.nodes), "node") if outcome.nodes else "no node"

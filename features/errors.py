@@ -11,6 +11,7 @@ __all__ = [
     "DatasetError",
     "ExtractorError",
     "LesionError",
+    "StorageError",
     "UnreadableImage",
     "WeightsError",
 ]
@@ -47,6 +48,29 @@ class DatasetError(LesionError):
 
 class ExtractorError(LesionError, ValueError):
     """A network that does not exist, or an input it can't take."""
+
+
+StorageFault = Literal["missing", "no_bucket", "refused", "too_large", "unreachable", "unusable"]
+
+
+class StorageError(LesionError):
+    """An address in the cloud that can't be read, listed or written.
+
+    Parameters
+    ----------
+    kind : {"missing", "no_bucket", "refused", "too_large", "unreachable", "unusable"}
+        For programs: nothing is there, not even the bucket, credentials do not do, more than is
+        read, no good answer after all retries, or the address itself can't be used.
+    message : str
+        The reason, for people.
+    """
+
+    def __init__(self, kind: StorageFault, message: str) -> None:
+        super().__init__(message)
+        self.kind: StorageFault = kind
+
+    def __reduce__(self) -> tuple[type[StorageError], tuple[StorageFault, str]]:
+        return type(self), (self.kind, str(self))
 
 
 class WeightsError(LesionError):

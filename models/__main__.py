@@ -13,6 +13,9 @@ import click
 from features.datasets.splits import SPLITS
 from features.errors import DatasetError, LesionError
 from features.presenting import NOT_A_DIAGNOSIS, json_text, print_anything
+from features.storage.addresses import is_remote
+from features.storage.fetching import file_sha256
+from features.storage.options import FEATURES, FILE, PLACE
 from models.inference.text import as_csv, as_json, as_text
 
 if TYPE_CHECKING:
@@ -30,12 +33,12 @@ def main() -> None:
 
 
 @main.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
-@click.argument("images", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.argument("bundle", type=PLACE)
+@click.argument("images", type=PLACE, nargs=-1, required=True)
 @click.option("--csv", "layout", flag_value="csv", help="One line of CSV per image.")
 @click.option("--json", "layout", flag_value="json", help="JSON as the service's API gives it.")
 @click.option(
-    "--weights", type=click.Path(path_type=Path), metavar="PATH",
+    "--weights", type=FILE, metavar="PATH",
     help="A weights file to use instead of the bundle's copy of it.",
 )  # fmt: skip
 @click.option("--age", metavar="YEARS", help="Of the patient, whom all IMAGES are of.")
@@ -57,9 +60,10 @@ def classify(
     patient = {"age": age, "sex": sex, "site": site}
     try:
         paths = list(_image_files(images))
+        from models.bundle.fetching import fetch_bundle
         from models.inference.classifier import Classifier
 
-        classifier = Classifier.load(bundle, weights)
+        classifier = Classifier.load(fetch_bundle(bundle), weights)
         _, unused = classifier.read_patient(patient)
     except LesionError as error:
         sys.exit(f"error: {error}")
@@ -78,27 +82,32 @@ def classify(
 
 
 @main.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("bundle", type=PLACE)
 def show(bundle: Path) -> None:
     """Verify BUNDLE and say what it is."""
+    from models.bundle.fetching import fetch_bundle
     from models.bundle.loading import load_bundle
+    from models.bundle.manifest import MANIFEST
     from models.report.terminal import bundle_text
 
     try:
-        click.echo(bundle_text(load_bundle(bundle)))
+        folder = fetch_bundle(bundle)
+        click.echo(bundle_text(load_bundle(folder)))
+        digest = file_sha256(folder / MANIFEST)
+        click.echo(f"\nbehind its address, #sha256={digest} takes no other bundle")
     except LesionError as error:
         sys.exit(f"error: {error}")
 
 
 @main.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
-@click.argument("features", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.argument("bundle", type=PLACE)
+@click.argument("features", type=FEATURES, nargs=-1, required=True)
 @click.option(
     "--split", type=click.Choice([*SPLITS, "all"]), default="test",
     show_default=True, help="Which images of FEATURES to evaluate on.",
 )  # fmt: skip
 @click.option(
-    "--against", type=click.Path(path_type=Path), metavar="CSV",
+    "--against", type=FILE, metavar="CSV",
     help="Somebody else's scores by image name, to be compared by paired tests.",
 )  # fmt: skip
 @click.option("--score-column", metavar="NAME", help="Its column of scores; detected by default.")
@@ -111,7 +120,7 @@ def show(bundle: Path) -> None:
     help="Write label, score, probability and decision of every image.",
 )  # fmt: skip
 @click.option(
-    "--metadata", type=click.Path(path_type=Path), multiple=True, metavar="CSV",
+    "--metadata", type=FILE, multiple=True, metavar="CSV",
     help="Age, sex and site by image, for a bundle that takes them. Repeatable.",
 )  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="All figures as JSON.")
@@ -138,6 +147,7 @@ def evaluate(
     try:
         from features.cache.contents import read_features
         from features.cache.writer import require_place
+        from models.bundle.fetching import fetch_bundle
         from models.bundle.loading import load_bundle
         from models.inference.assessment import against as compared
         from models.inference.assessment import evaluate_bundle, match_features, write_scores
@@ -147,7 +157,7 @@ def evaluate(
 
         if scores:
             require_place(scores)
-        loaded = load_bundle(bundle)
+        loaded = load_bundle(fetch_bundle(bundle))
         read = {name: read_features(path) for name, path in name_files(features).items()}
         cached, unmatched = match_features(loaded, read)
         known = (
@@ -182,7 +192,7 @@ def _image_files(given: Sequence[Path]) -> Iterator[Path]:
     from features.datasets.reading.walking import image_files
 
     for path in given:
-        if not path.exists():
+        if not (path.exists() or is_remote(path)):
             yield path
             continue
         try:

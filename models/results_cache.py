@@ -22,7 +22,7 @@ import scipy
 import sklearn
 import xgboost
 
-from features.user_cache import user_cache
+from features.storage.user_cache import user_cache
 
 __all__ = ["Kept", "content_hash"]
 
@@ -44,7 +44,7 @@ class Kept:
     Parameters
     ----------
     folder : Path, optional
-        ``searches`` of `features.user_cache.user_cache` by default.
+        ``searches`` of `features.storage.user_cache.user_cache` by default.
     limit : int
         Bytes at most; what was used longest ago is dropped first.
     """

@@ -51,7 +51,9 @@ KINDS: Final = MappingProxyType(
         "not_ready": Kind(503, "the bundle is being loaded; see `Retry-After`"),
         "busy": Kind(503, "as many requests as allowed are being answered; see `Retry-After`"),
         "too_late": Kind(503, "the request's turn did not come in time; see `Retry-After`"),
-        "storage_failed": Kind(503, "the feedback store can't be reached; nothing was kept"),
+        "storage_failed": Kind(
+            503, "the feedback store can't be reached; the reason says what became of the record"
+        ),
         "storage_full": Kind(507, "no room for feedback; nothing was kept"),
     }
 )

@@ -9,6 +9,7 @@ from typing import Any, Final
 import click
 
 from features.errors import LesionError
+from features.storage.options import FILE, PLACE
 
 __all__ = ["OPTIONS", "Settings", "SettingsError", "variable"]
 
@@ -44,9 +45,13 @@ class Settings:
     `_option` says of it is what `python -m service --help` prints.
     """
 
-    bundle: Path = _option("The folder that fit_classifier.py wrote.", type=_FOLDER_OR_FILE)
+    bundle: Path = _option(
+        "The folder that fit_classifier.py wrote, or its address (s3://, gs://, az://, https://); "
+        "#sha256=HASH behind that is the hash of its bundle.json.",
+        type=PLACE,
+    )
     weights: Path | None = _option(
-        "The network's weights file, for a bundle that carries none.", None, type=_FOLDER_OR_FILE
+        "The network's weights file, for a bundle that carries none.", None, type=FILE
     )
     host: str = _option(
         "Address to listen on; 0.0.0.0 is every one of this machine's.", "127.0.0.1"
@@ -123,6 +128,7 @@ class Settings:
     feedback: str = _option(
         "Where reviewers' labels are kept: an SQLite file or an SQLAlchemy address.",
         "",
+        shown=False,
         metavar="PATH|URL",
     )
     feedback_images: bool = _option("Keep the images of reviewed cases, too.", False, is_flag=True)

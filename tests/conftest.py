@@ -15,7 +15,11 @@ import hypothesis
 import psutil
 import pytest
 
+from tests.features.storage.servers import anew, proxy, put, s3, web
+from tests.models.inference.postgres import Postgres, running_postgres
 from tests.pictures import image_bytes
+
+__all__ = ["anew", "proxy", "put", "s3", "web"]
 
 ROOT = Path(__file__).parent.parent
 WORKER_BYTES = 3 * 2**30
@@ -80,6 +84,13 @@ def real_weights(real_data: Path) -> Path:
     if not found:
         pytest.skip(f"needs InceptionV3 weights in {real_data / 'weights'}")
     return found[0]
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """Start a PostgreSQL, where there is one."""
+    with running_postgres() as server:
+        yield server
 
 
 @pytest.fixture

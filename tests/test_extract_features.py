@@ -25,7 +25,7 @@ def images(folder_of_images: Callable[..., Path]) -> Path:
         (["{images}", "--out", "{images}"], "is a folder"),
         (["{images}", "--out", "{images}/none/f.h5"], "there is no folder"),
         (["{images}", "--network", "resnet"], "got network 'resnet', expected a name"),
-        (["{images}", "--network", "timm:vit"], "can't be fetched by this program: export vit"),
+        (["{images}", "--network", "timm:../vit"], "expected a name such as timm:resnet18.a1_in1k"),
         (["{images}", "--network", "no.onnx"], "there is no network no.onnx"),
         (["{images}", "--network", "no.such:thing"], "there is no function no.such:thing"),
     ],

@@ -1,5 +1,6 @@
 """What is wrong with the images: copies, leaks, contradictions, oddities, shortcuts.
 
 groups: find_groups
-Within the room: alignment, command, confounders, findings, page, pictures, similarity, text
+Within the room: alignment, approximate, command, confounders, findings, page, pictures,
+similarity, text
 """

@@ -12,14 +12,15 @@ from tqdm import tqdm
 from features.errors import CacheError, LesionError
 from features.numbers import count
 from features.presenting import as_bytes, json_text, shown
+from features.storage.options import FEATURES, PLACE
 
 __all__ = ["audit"]
 
 
 @click.command("audit")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=FEATURES)
 @click.option(
-    "--images", type=click.Path(path_type=Path), metavar="FOLDER",
+    "--images", type=PLACE, metavar="FOLDER",
     help="Folder of the images, if they no longer lie where they were at extraction.",
 )  # fmt: skip
 @click.option(
@@ -35,6 +36,13 @@ __all__ = ["audit"]
     help="Table of groups, which fit_classifier.py uses.  [default: FILE.groups.csv beside FILE]",
 )  # fmt: skip
 @click.option(
+    "--neighbours", type=click.Choice(["auto", "exact", "index"]), default="auto",
+    show_default=True,
+    help="How the nearest images are searched: exact compares each with all, index finds most of "
+    "them, says how many, and is kept beside FILE; auto takes it for 200,000 images and more, "
+    "where the extra of that name is installed.",
+)  # fmt: skip
+@click.option(
     "--strict", is_flag=True, help="Exit with 1 if copies cross splits or contradict each other."
 )
 def audit(
@@ -43,6 +51,7 @@ def audit(
     as_json: Path | None,
     as_html: Path | None,
     groups: Path | None,
+    neighbours: str,
     strict: bool,
 ) -> None:
     """Look for copies, leaks, contradictions, oddities and shortcuts in the feature file FILE.
@@ -63,7 +72,7 @@ def audit(
             require_place(place)
         features = read_features(file)
         with _Progress() as progress:
-            found = audit_features(features, images, progress.update)
+            found = audit_features(features, images, progress.update, way=neighbours, beside=file)
         there = features.items.path != ""
         if table:
             _write(table, groups_text(features.items.take(there), found.names[there].tolist()))

@@ -10,14 +10,16 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from features.audit.approximate import Kept, Recall
 from features.audit.confounders import Confounder, find_confounders, name_properties
 from features.audit.groups import components
 from features.audit.pictures import Pictures, read_pictures
-from features.audit.similarity import Link, Neighbours, find_links, neighbours
+from features.audit.similarity import MANY, Link, Neighbours, by_index, find_links, neighbours
 from features.cache.contents import Features, Items
 from features.cache.rows import Rows, require_finite
 from features.datasets.splits import SPLITS
 from features.errors import CacheError
+from features.numbers import percent
 
 __all__ = ["Audit", "Group", "Member", "Oddity", "Trouble", "audit"]
 
@@ -126,6 +128,8 @@ class Audit:
     notes : tuple of str
     names : ndarray of str, shape (items,)
         The group of each item of the feature file; empty where it is alone.
+    recall : Recall or None
+        How many of the true neighbours were looked at; all, if None.
     """
 
     fingerprint: str
@@ -141,6 +145,7 @@ class Audit:
     seen: int
     notes: tuple[str, ...]
     names: npt.NDArray[np.str_]
+    recall: Recall | None = None
 
     @property
     def leaks(self) -> tuple[Group, ...]:
@@ -157,6 +162,7 @@ class Audit:
         found = {name: value for name, value in vars(self).items() if name != "names"}
         for name in ("oddities", "troubles", "confounders"):
             found[name] = [asdict(entry) for entry in found[name]]
+        found["recall"] = None if self.recall is None else asdict(self.recall)
         found["groups"] = [
             {**asdict(group), "splits": group.splits, "labels": group.labels}
             for group in self.groups
@@ -167,7 +173,12 @@ class Audit:
 
 
 def audit(
-    features: Features, images: Path | None = None, progress: Progress | None = None
+    features: Features,
+    images: Path | None = None,
+    progress: Progress | None = None,
+    *,
+    way: str = "auto",
+    beside: Path | None = None,
 ) -> Audit:
     """Look for what spoils a comparison.
 
@@ -178,6 +189,10 @@ def audit(
         The folder of the images; by default where they were at extraction.
     progress : callable, optional
         Told a step and how much of how much of it is done.
+    way : str, optional
+        How neighbours are searched, one of `features.audit.similarity.WAYS`.
+    beside : Path, optional
+        The feature file, beside which an index of neighbours is kept.
 
     Returns
     -------
@@ -186,7 +201,8 @@ def audit(
     Raises
     ------
     CacheError
-        If `images` is given and isn't a folder, or no image is left, or an embedding isn't finite.
+        If `images` is given and isn't a folder, or no image is left, or an embedding isn't finite,
+        or an index is wanted and the extra for it is missing.
     """
     tell = progress or (lambda step, done, total: None)
     there = np.flatnonzero(features.items.path != "")
@@ -195,14 +211,24 @@ def audit(
         raise CacheError("the feature file has no images to audit: extract some first")
     _, first, place = np.unique(present.row, return_index=True, return_inverse=True)
     distinct = present.take(first)
-    embeddings = features.embedded(distinct)
-    require_finite(Rows(embeddings), distinct.path)
+    indexed = by_index(len(distinct), way)
+    rows = features.rows(distinct)
+    # Among many they stay where they are, and neighbours are searched on a projection.
+    embeddings = rows if len(distinct) >= MANY else rows.whole()
+    require_finite(rows if isinstance(embeddings, Rows) else Rows(embeddings), distinct.path)
     folder = images if images is not None else Path(features.images)
     if images is not None and not images.exists():
         raise CacheError(f"there is no folder {images}: give the one that holds the images")
     pictures, notes = _look(folder, distinct, tell)
     tell("comparing embeddings", 0, 1)
-    near = neighbours(embeddings)
+    kept = Kept.of(beside, features.fingerprint, distinct.sha256) if beside and indexed else None
+    near = neighbours(
+        embeddings,
+        way=way,
+        kept=kept,
+        progress=lambda done, total: tell("comparing embeddings", done, total),
+    )
+    notes += _how_found(near)
     links = find_links(
         embeddings, near, pictures, lambda done, total: tell("comparing pictures", done, total)
     )
@@ -231,7 +257,28 @@ def audit(
         seen=0 if pictures is None else int(pictures.seen.sum()),
         notes=tuple(notes),
         names=names,
+        recall=near.recall,
     )
+
+
+def _how_found(near: Neighbours) -> list[str]:
+    if near.recall is None:
+        return []
+    asked, nearest = near.recall.asked, near.recall.nearest
+    # Imported late: most audits compare each with all.
+    from scipy.stats import binomtest
+
+    sure = binomtest(nearest, asked).proportion_ci(0.95, method="wilson")
+    within = f"{percent(sure.low)} to {percent(sure.high)} with 95 % confidence"
+    notes = [
+        "Images were not each compared with all others but by an index, which can miss some: of "
+        f"{asked:,} images drawn at random it found the nearest other one for {nearest:,} "
+        f"({within}) and {percent(near.recall.share)} of all neighbours. A copy that was missed "
+        "may cross splits; `--neighbours exact` compares each with all and takes longer."
+    ]
+    if near.note:
+        notes.append(f"For the next audit it is made anew, because {near.note}.")
+    return notes
 
 
 def _look(folder: Path, distinct: Items, tell: Progress) -> tuple[Pictures | None, list[str]]:

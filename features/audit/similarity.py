@@ -14,9 +14,28 @@ from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
 
 from features.audit.alignment import Aligner
+from features.audit.approximate import (
+    Kept,
+    Recall,
+    approximate_nearest,
+    is_installed,
+    measure_recall,
+)
 from features.audit.pictures import RING_SCALES, Pictures
+from features.cache.rows import Rows
+from features.errors import CacheError
 
-__all__ = ["SAME_PICTURE", "Link", "Neighbours", "find_links", "nearest", "neighbours"]
+__all__ = [
+    "MANY",
+    "SAME_PICTURE",
+    "WAYS",
+    "Link",
+    "Neighbours",
+    "by_index",
+    "find_links",
+    "nearest",
+    "neighbours",
+]
 
 Floats = npt.NDArray[np.float32]
 
@@ -30,6 +49,9 @@ _RING_NEIGHBOURS: Final = 5
 # Beyond so many images distances are taken between projections.
 _EXACT: Final = 10_000
 _PROJECTED: Final = 256
+# From so many images on, comparing each with all takes longer than an index; docs/audit.md.
+MANY: Final = 200_000
+WAYS: Final = ("auto", "exact", "index")
 
 
 @dataclass(frozen=True)
@@ -60,32 +82,85 @@ class Neighbours:
     index : ndarray of int, shape (n, k)
     distance : ndarray of float32, shape (n, k)
         Cosine distance, 0 to 2.
+    recall : Recall or None
+        How many of the true ones these are, where an index was asked; all, if None.
+    note : str or None
+        Why the index could not be kept.
     """
 
     index: npt.NDArray[np.int64]
     distance: Floats
+    recall: Recall | None = None
+    note: str | None = None
 
 
-def neighbours(embeddings: Floats, k: int = NEIGHBOURS) -> Neighbours:
-    """Find the nearest other images by embedding.
-
-    Up to 10,000 images exactly; among more, by the 256 leading principal directions.
+def by_index(n: int, way: str = "auto") -> bool:
+    """Whether neighbours among n images are asked of an index.
 
     Parameters
     ----------
-    embeddings : ndarray of float32, shape (n, d)
+    n : int
+    way : str, optional
+        One of `WAYS`: by default only among many, and only if the extra is installed.
+
+    Raises
+    ------
+    CacheError
+        If an index is wanted and the extra is missing.
+    """
+    if way == "index" and not is_installed():
+        raise CacheError(
+            "an index of neighbours needs the library usearch, which is not installed: "
+            "`pip install 'lesion-classifier[neighbours]'`, or leave --neighbours out"
+        )
+    return way == "index" or (way == "auto" and n >= MANY and is_installed())
+
+
+def neighbours(
+    embeddings: Floats | Rows,
+    k: int = NEIGHBOURS,
+    *,
+    way: str = "auto",
+    kept: Kept | None = None,
+    progress: Callable[[int, int], object] = lambda done, total: None,
+) -> Neighbours:
+    """Find the nearest other images by embedding.
+
+    Up to 10,000 images exactly; among more, by the 256 leading principal directions; among 200,000
+    and more by an index of these, if the extra for it is installed.
+
+    Parameters
+    ----------
+    embeddings : ndarray of float32 or Rows, shape (n, d)
     k : int, optional
+    way : str, optional
+        One of `WAYS`.
+    kept : Kept, optional
+        Where the index is kept.
+    progress : callable, optional
+        Told how much of how much of the index is done.
 
     Returns
     -------
     Neighbours
         With min(k, n - 1) columns.
     """
-    points = embeddings if len(embeddings) <= _EXACT else _projected(embeddings)
-    return nearest(_unit(points), k=k)
+    if len(embeddings) > _EXACT:
+        points = _projected(embeddings)
+    else:
+        points = embeddings.whole() if isinstance(embeddings, Rows) else embeddings
+    return nearest(_unit(points), k=k, way=way, kept=kept, progress=progress)
 
 
-def nearest(points: Floats, queries: Floats | None = None, *, k: int) -> Neighbours:
+def nearest(
+    points: Floats,
+    queries: Floats | None = None,
+    *,
+    k: int,
+    way: str = "exact",
+    kept: Kept | None = None,
+    progress: Callable[[int, int], object] = lambda done, total: None,
+) -> Neighbours:
     """Find, for each query, the k nearest points but the one of its own number.
 
     Parameters
@@ -95,24 +170,38 @@ def nearest(points: Floats, queries: Floats | None = None, *, k: int) -> Neighbo
     queries : ndarray of float32, shape (n, d), optional
         By default the points themselves.
     k : int
+    way, kept, progress : optional
+        As for `neighbours`, but exact by default.
     """
     n, k = len(points), max(0, min(k, len(points) - 1))
     if not k:
         return Neighbours(np.zeros((n, 0), np.int64), np.zeros((n, 0), np.float32))
+    if by_index(n, way):
+        asked = points if queries is None else queries
+        index, away, note = approximate_nearest(points, asked, k + 1, kept=kept, progress=progress)
+        others = _others(index)
+        found = index[others].reshape(n, k)
+        recall = measure_recall(points, found) if queries is None else None
+        return Neighbours(found, away[others].reshape(n, k), recall, note)
     # Of unit vectors half the squared distance is the cosine distance; searching by the latter
     # takes scikit-learn twice as long and ten times the memory.
     search = NearestNeighbors(algorithm="brute", metric="euclidean").fit(points)
     distance, index = search.kneighbors(points if queries is None else queries, k + 1)
-    others = index != np.arange(n)[:, np.newaxis]
-    others[others.all(axis=1), -1] = False
+    others = _others(index)
     return Neighbours(
         index[others].reshape(n, k).astype(np.int64),
         (distance[others].reshape(n, k) ** 2 / 2).astype(np.float32),
     )
 
 
+def _others(index: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    others: npt.NDArray[np.bool_] = index != np.arange(len(index))[:, np.newaxis]
+    others[others.all(axis=1), -1] = False
+    return others
+
+
 def find_links(
-    embeddings: Floats,
+    embeddings: Floats | Rows,
     near: Neighbours,
     pictures: Pictures | None,
     progress: Callable[[int, int], object] = lambda done, total: None,
@@ -124,9 +213,9 @@ def find_links(
 
     Parameters
     ----------
-    embeddings : ndarray of float32, shape (n, d)
+    embeddings : ndarray of float32 or Rows, shape (n, d)
     near : Neighbours
-        By embedding.
+        By embedding; ring signatures are searched in the same way.
     pictures : Pictures or None
     progress : callable, optional
         Told how many of how many images are done.
@@ -150,7 +239,7 @@ def find_links(
 
 
 def _by_picture(
-    embeddings: Floats,
+    embeddings: Floats | Rows,
     near: Neighbours,
     pictures: Pictures,
     progress: Callable[[int, int], object],
@@ -182,7 +271,9 @@ def _candidates(near: Neighbours, pictures: Pictures) -> npt.NDArray[np.int64]:
     lists = [near.index]
     base = pictures.rings[:, 0]
     for scale in range(len(RING_SCALES)):
-        lists.append(nearest(base, pictures.rings[:, scale], k=_RING_NEIGHBOURS).index)
+        way = "exact" if near.recall is None else "index"
+        rings = nearest(base, pictures.rings[:, scale], k=_RING_NEIGHBOURS, way=way)
+        lists.append(rings.index)
     pairs = np.concatenate(
         [
             np.stack([np.repeat(np.arange(len(index)), index.shape[1]), index.ravel()], 1)
@@ -194,7 +285,7 @@ def _candidates(near: Neighbours, pictures: Pictures) -> npt.NDArray[np.int64]:
     return kept
 
 
-def _distance(embeddings: Floats, one: int, other: int) -> float:
+def _distance(embeddings: Floats | Rows, one: int, other: int) -> float:
     first, second = embeddings[one], embeddings[other]
     length = float(np.linalg.norm(first) * np.linalg.norm(second))
     return max(0.0, 1 - float(first @ second) / length) if length else 0.0
@@ -205,9 +296,14 @@ def _unit(points: Floats) -> Floats:
     return np.asarray(points / np.maximum(length, 1e-12), np.float32)
 
 
-def _projected(embeddings: Floats) -> Floats:
-    if embeddings.shape[1] <= _PROJECTED:
-        return embeddings
-    some = embeddings[:: max(1, len(embeddings) // _EXACT)]
+def _projected(embeddings: Floats | Rows) -> Floats:
+    rows = embeddings if isinstance(embeddings, Rows) else Rows(embeddings)
+    if rows.shape[1] <= _PROJECTED:
+        return rows.whole()
+    some = rows[:: max(1, len(rows) // _EXACT)]
     _, directions = np.linalg.eigh(some.T @ some)
-    return np.asarray(embeddings @ directions[:, -_PROJECTED:], np.float32)
+    found, start = np.empty((len(rows), _PROJECTED), np.float32), 0
+    for block in rows.blocks():
+        np.matmul(block, directions[:, -_PROJECTED:], out=found[start : start + len(block)])
+        start += len(block)
+    return found

@@ -8,6 +8,7 @@ import click
 
 from features.errors import CacheError
 from features.presenting import json_text, shown
+from features.storage.options import FEATURES
 
 __all__ = ["export", "inspect", "merge", "verify"]
 
@@ -16,7 +17,7 @@ _NOTES_SHOWN = 20
 
 
 @click.command()
-@click.argument("file", type=_FILE)
+@click.argument("file", type=FEATURES)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def verify(file: Path, as_json: bool) -> None:
     """Tell whether every byte of FILE is as it was written, and if not, what is damaged.
@@ -55,7 +56,7 @@ def verify(file: Path, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("file", type=_FILE)
+@click.argument("file", type=FEATURES)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def inspect(file: Path, as_json: bool) -> None:
     """Say what is in FILE: network, images by split and class, failures, dates, software."""
@@ -66,7 +67,7 @@ def inspect(file: Path, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("file", type=_FILE)
+@click.argument("file", type=FEATURES)
 @click.argument("out", type=_FILE)
 @click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
 def export(file: Path, out: Path, overwrite: bool) -> None:
@@ -80,7 +81,7 @@ def export(file: Path, out: Path, overwrite: bool) -> None:
 
 
 @click.command()
-@click.argument("files", type=_FILE, nargs=-1, required=True)
+@click.argument("files", type=FEATURES, nargs=-1, required=True)
 @click.option("--out", "-o", type=_FILE, required=True, help="Feature file to write.")
 @click.option("--overwrite", is_flag=True, help="Replace it if it exists.")
 def merge(files: tuple[Path, ...], out: Path, overwrite: bool) -> None:

@@ -20,6 +20,7 @@ from features.datasets.tables import LabelTable
 from features.datasets.vocabulary import canonical_class, is_known_class
 from features.errors import DatasetError
 from features.numbers import count
+from features.storage.addresses import as_place
 
 __all__ = ["SYNTHETIC_MARK", "Choices", "Dataset", "Item", "find_images"]
 
@@ -151,7 +152,7 @@ def find_images(
         in doubt: an id that fits several files, rows that contradict each other or a folder, a
         folder of which it is not clear what it says.
     """
-    roots = [Path(root)] if isinstance(root, (str, Path)) else [Path(one) for one in root]
+    roots = [as_place(one) for one in ([root] if isinstance(root, (str, Path)) else root)]
     said = choices or Choices()
     base, paths, above, left_out, others = walk_all(roots)
     paths, above = _skipped(paths, above, said.roles, left_out)

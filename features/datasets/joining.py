@@ -23,8 +23,7 @@ from features.datasets.vocabulary import (
     whole_number,
 )
 from features.errors import DatasetError
-from features.images.decoding import IMAGE_SUFFIXES
-from features.images.formats import NOT_READ
+from features.images.formats import IMAGE_SUFFIXES, NOT_READ
 from features.numbers import count
 from features.presenting import readable
 

@@ -15,6 +15,7 @@ from features.datasets.tables import Columns, LabelRow, LabelTable
 from features.datasets.vocabulary import all_flags, canonical_class, contradict, same_class
 from features.errors import DatasetError
 from features.numbers import count
+from features.storage.addresses import full_name
 
 __all__ = ["Labelling", "TableReport", "label_by_tables"]
 
@@ -265,9 +266,7 @@ def _against_folders(
 
 def _folder(path: Path, base: Path) -> str | None:
     """Give the folder of a table among the images; None if it lies elsewhere or above all."""
-    inside = os.path.relpath(os.path.abspath(path.parent), os.path.abspath(base)).replace(
-        os.sep, "/"
-    )
+    inside = os.path.relpath(full_name(path.parent), full_name(base)).replace(os.sep, "/")
     return None if inside == "." or inside.startswith("..") else inside
 
 

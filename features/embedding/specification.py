@@ -112,6 +112,11 @@ class ExtractorSpec:
         """Whether the network's weights are random."""
         return self.weights == "untrained"
 
+    @property
+    def seeded(self) -> bool:
+        """Whether the weights are made from a seed wherever they are needed, and kept nowhere."""
+        return self.untrained and not self.preparation
+
     def as_dict(self) -> dict[str, Any]:
         """Give the specification as JSON-ready values."""
         return {

@@ -13,12 +13,12 @@ import numpy.typing as npt
 
 from features.errors import ExtractorError
 from features.images.colour import AS_IS
-from features.images.decoding import Frame
+from features.images.decoding import BILINEAR, Frame
 
 __all__ = ["TURNS", "View", "combine", "parse_views", "view_names"]
 
 _NAME: Final = re.compile(
-    r"(?:(?P<region>lesion|centre[01](?:\.[0-9]{1,4})?):)?(?P<turn>[a-z0-9-]+)(?:@(?P<size>[0-9]{1,5}))?"
+    r"(?:(?P<region>lesion|centre[01](?:\.[0-9]{1,4})?):)?(?P<turn>[a-z0-9-]+)(?:@(?P<size>[0-9]{1,5}))?(?:~(?P<resampling>bicubic))?"
 )
 _AXES: Final = (-3, -2)  # height and width of (…, height, width, channels)
 
@@ -49,19 +49,21 @@ class View:
         Key in `TURNS`: one of the eight ways to lay a square.
     size : int
         Side of the square in pixels.
-    region, colour : str
-        What of the image, and how it is coloured: see `features.images.decoding.Frame`.
+    region, colour, resampling : str
+        What of the image, how it is coloured, and how its pixels are interpolated: see
+        `features.images.decoding.Frame`.
     """
 
     turn: str
     size: int
     region: str = "whole"
     colour: str = AS_IS
+    resampling: str = BILINEAR
 
     @property
     def frame(self) -> Frame:
         """What the image must be decoded to."""
-        return Frame(self.size, self.region, self.colour)
+        return Frame(self.size, self.region, self.colour, self.resampling)
 
     def show(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Turn images (…, height, width, channels)."""
@@ -101,7 +103,8 @@ def parse_views(names: Sequence[str], input_size: int, colour: str = AS_IS) -> t
     ----------
     names : sequence of str
         ``TURN``, ``TURN@SIZE``, or either with ``lesion:`` before it, or ``centre0.875:`` for the
-        middle square of that part of the shorter side.
+        middle square of that part of the shorter side; ``~bicubic`` at the end interpolates so
+        instead of bilinearly.
     input_size : int
         The size of those that name none, in pixels.
     colour : {"as-is", "shades-of-grey"}
@@ -122,10 +125,11 @@ def parse_views(names: Sequence[str], input_size: int, colour: str = AS_IS) -> t
         if not found or found["turn"] not in TURNS:
             raise ExtractorError(
                 f"got view {name!r}, expected one of {', '.join(TURNS)}, which may have lesion: "
-                "or centre0.875: before it and @PIXELS after it"
+                "or centre0.875: before it, @PIXELS after it and ~bicubic at the end"
             )
         size = int(found["size"] or input_size)
-        views.append(View(found["turn"], size, found["region"] or "whole", colour))
+        resampling = found["resampling"] or BILINEAR
+        views.append(View(found["turn"], size, found["region"] or "whole", colour, resampling))
     if len(set(views)) < len(views):
         raise ExtractorError(f"got the views {', '.join(names)}: name each of them once")
     if not views or views[0].size != input_size:

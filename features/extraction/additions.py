@@ -10,9 +10,11 @@ from pathlib import Path
 from features.cache.contents import Items, read_without_embeddings
 from features.cache.safe_files import open_features
 from features.datasets.folders import Dataset, Item
-from features.errors import CacheError
+from features.errors import CacheError, StorageError
 from features.networks.weights import file_sha256
 from features.numbers import count
+from features.storage.addresses import full_name, is_remote
+from features.storage.objects import look_up
 
 __all__ = ["require_nothing_lost"]
 
@@ -46,10 +48,10 @@ def require_nothing_lost(dataset: Dataset, out: str | Path, *, replace: bool = F
         previous = read_without_embeddings(file)
     items = previous.items.take(previous.items.path != "")
     old = [os.path.join(previous.images, name) for name in items.path.tolist()]
-    root = os.path.abspath(dataset.root)
+    root = full_name(dataset.root)
     new = {os.path.join(root, item.path): item for item in dataset.items}
-    known = [new.get(os.path.abspath(place)) for place in old]
-    away = [at for at, item in enumerate(known) if item is None and os.path.isfile(old[at])]
+    known = [new.get(full_name(place)) for place in old]
+    away = [at for at, item in enumerate(known) if item is None and _is_there(old[at])]
     if away:
         _find_copies(items, known, away, new)
         away = [at for at in away if known[at] is None]
@@ -75,6 +77,18 @@ def require_nothing_lost(dataset: Dataset, out: str | Path, *, replace: bool = F
             "another --out, or say --replace if that is meant"
         )
     return [*told, *_changed(items, known)]
+
+
+def _is_there(place: str) -> bool:
+    if not is_remote(place):
+        return os.path.isfile(place)
+    try:
+        look_up(place)
+    except StorageError as error:
+        if error.kind in ("missing", "no_bucket"):
+            return False
+        raise
+    return True
 
 
 def _changed(items: Items, known: list[Item | None]) -> list[str]:

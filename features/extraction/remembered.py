@@ -16,8 +16,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from features.images.reading import FileState, file_state
-from features.user_cache import user_cache
+from features.images.reading import FileState, file_state, remote_state
+from features.storage.addresses import full_name, is_remote
+from features.storage.listing import states_of
+from features.storage.user_cache import user_cache
 
 __all__ = ["Remembered"]
 
@@ -43,7 +45,7 @@ class Remembered:
     """
 
     def __init__(self, root: Path) -> None:
-        self._root = os.path.abspath(root)
+        self._root = full_name(root)
         self._database: sqlite3.Connection | None = None
         self._new: list[tuple[bytes, int, int, int, int, bytes]] = []
 
@@ -76,9 +78,11 @@ class Remembered:
         places = iter(names)
         while some := list(islice(places, _LOOKED_UP)):
             known = self._find(some)
+            asked = [name for name in some if name in known]
+            now = dict(zip(asked, self._states(asked), strict=True))
             for name in some:
                 state, sha256 = known.get(name, (None, b""))
-                same = state is not None and state == file_state(os.path.join(self._root, name))
+                same = state is not None and state == now[name]
                 yield sha256.hex() if same else ""
 
     def keep(self, name: str, state: FileState, sha256: str) -> None:
@@ -89,6 +93,11 @@ class Remembered:
         self._new.append((os.fsencode(name), *row, bytes.fromhex(sha256)))
         if len(self._new) >= _KEPT_AT_ONCE:
             self._keep()
+
+    def _states(self, names: list[str]) -> list[FileState | None]:
+        if is_remote(self._root):
+            return [remote_state(mark) for mark in states_of(self._root, names)]
+        return [file_state(os.path.join(self._root, name)) for name in names]
 
     def _keep(self) -> None:
         new, self._new = self._new, []

@@ -20,8 +20,9 @@ from features.extraction.loop import Embedding
 from features.extraction.remembered import Remembered
 from features.images.decoding import READER_VERSION, Pixels
 from features.images.processes import Readers
-from features.images.reading import Read
+from features.images.reading import AHEAD_IN_THE_CLOUD, Read
 from features.presenting import shown
+from features.storage.addresses import full_name, is_remote
 
 __all__ = ["Outcome", "extract"]
 
@@ -164,7 +165,8 @@ class _Run:
         items = self._dataset.items
         self._done(0)
         with explained(Path(tempfile.gettempdir())):
-            opened = Readers(self._extractor.spec.frames, len(todo), known=known)
+            ahead = {"together": AHEAD_IN_THE_CLOUD} if is_remote(root) else {}
+            opened = Readers(self._extractor.spec.frames, len(todo), known=known, **ahead)
         with (
             opened as readers,
             Embedding(self._extractor, self._writer, self._done) as embedding,
@@ -264,7 +266,7 @@ def _describe(
         items=items,
         failures=tuple(sorted(failures, key=lambda failure: failure.path)),
         synthetic=dataset.synthetic,
-        images=str(dataset.root.resolve()),
+        images=full_name(dataset.root.resolve() if not is_remote(dataset.root) else dataset.root),
         weights_path=str(extractor.weights_path or ""),
         trained_on=extractor.trained_on,
         plan=summarise(dataset),

@@ -27,7 +27,7 @@ from features.images.sources.files import read_file
 from features.images.strict import is_jpeg, is_png, load_jpeg, require_sound_png
 
 __all__ = [
-    "IMAGE_SUFFIXES",
+    "BILINEAR",
     "MAX_PIXELS",
     "PIXELS_VERSION",
     "READER_VERSION",
@@ -45,14 +45,8 @@ PIXELS_VERSION: Final = 1
 # feature files made with an earlier one have those images embedded anew, and no others.
 READER_VERSION: Final = 2
 MAX_PIXELS: Final = 89_000_000
+BILINEAR: Final = "bilinear"
 
-IMAGE_SUFFIXES: Final = frozenset(
-    f".{ending}"
-    for ending in (
-        *("jpg", "jpeg", "jpe", "jfif", "png", "tif", "tiff", "bmp", "webp", "gif"),
-        *("ppm", "pgm", "avif", "jp2", "j2k", "heic", "heif", "hif", "dcm", "dicom"),
-    )
-)
 _JPEG: Final = b"\xff\xd8\xff"
 _FORMATS: Final = ("JPEG", "PNG", "TIFF", "BMP", "WEBP", "GIF", "PPM", "AVIF", "JPEG2000")
 # What Pillow and its codecs are known to raise on damaged files, besides its own two errors.
@@ -69,6 +63,10 @@ _DAMAGE: Final = (
     struct.error,
     zlib.error,
 )
+_RESAMPLING: Final = {
+    BILINEAR: Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+}
 _TURNS: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -99,11 +97,14 @@ class Frame:
         middle square of that part of the shorter side.
     colour : {"as-is", "shades-of-grey"}
         Whether the colour of the light, estimated on the whole image, is taken out.
+    resampling : {"bilinear", "bicubic"}
+        How pixels are interpolated, antialiased in either case.
     """
 
     size: int
     region: str = "whole"
     colour: str = AS_IS
+    resampling: str = BILINEAR
 
 
 @dataclass(frozen=True)
@@ -361,7 +362,7 @@ class _Picture:
         boxes = tuple(
             lesion if frame.region == "lesion" else self._middle(frame.region) for frame in frames
         )
-        cut = [self._cut(frame.size, box) for frame, box in zip(frames, boxes, strict=True)]
+        cut = [self._cut(frame, box) for frame, box in zip(frames, boxes, strict=True)]
         if any(frame.colour != AS_IS for frame in frames):
             colour = light(self._small)
             cut = [
@@ -379,20 +380,25 @@ class _Picture:
         across, down = side / width / 2, side / height / 2
         return Box(0.5 - across, 0.5 - down, 0.5 + across, 0.5 + down)
 
-    def _cut(self, size: int, box: Box) -> Image.Image:
+    def _cut(self, frame: Frame, box: Box) -> Image.Image:
+        size, resampling = frame.size, _RESAMPLING[frame.resampling]
         if box == WHOLE:
-            return self._turned(self._square(self._image, size))
+            return self._turned(self._square(self._image, size, resampling))
         width, height = self._upright.size
         inside = (box.left * width, box.top * height, box.right * width, box.bottom * height)
-        return self._square(self._upright, size, inside)
+        return self._square(self._upright, size, resampling, inside)
 
     def _turned(self, image: Image.Image) -> Image.Image:
         return image if self._turn is None else image.transpose(self._turn)
 
     def _square(
-        self, image: Image.Image, size: int, box: tuple[float, float, float, float] | None = None
+        self,
+        image: Image.Image,
+        size: int,
+        resampling: Image.Resampling = Image.Resampling.BILINEAR,
+        box: tuple[float, float, float, float] | None = None,
     ) -> Image.Image:
-        image = image.resize((size, size), Image.Resampling.BILINEAR, box=box)
+        image = image.resize((size, size), resampling, box=box)
         if self._profile:
             image = to_srgb(image, self._profile)
         return image if image.mode == "RGB" else image.convert("RGB")

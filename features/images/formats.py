@@ -8,8 +8,23 @@ from typing import Final
 
 from features.errors import UnreadableImage
 
-__all__ = ["NOT_READ", "is_heif", "named", "not_an_image", "raw_camera", "require_heif"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "NOT_READ",
+    "is_heif",
+    "named",
+    "not_an_image",
+    "raw_camera",
+    "require_heif",
+]
 
+IMAGE_SUFFIXES: Final = frozenset(
+    f".{ending}"
+    for ending in (
+        *("jpg", "jpeg", "jpe", "jfif", "png", "tif", "tiff", "bmp", "webp", "gif"),
+        *("ppm", "pgm", "avif", "jp2", "j2k", "heic", "heif", "hif", "dcm", "dicom"),
+    )
+)
 # Endings of images that aren't read, which is told of those that lie in a folder.
 _RAW: Final = (
     *("cr2", "cr3", "crw", "nef", "nrw", "arw", "sr2", "dng", "raf", "orf", "rw2", "pef", "srw"),

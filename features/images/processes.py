@@ -53,6 +53,8 @@ class Readers:
         Hashes of images that need not be decoded.
     processes : int, optional
         By default one for each core, if there are images enough.
+    together : int, optional
+        What is asked of a worker at once.
 
     Raises
     ------
@@ -67,10 +69,12 @@ class Readers:
         *,
         known: Iterable[str] = (),
         processes: int | None = None,
+        together: int = _TOGETHER,
     ) -> None:
+        self._together = together
         most = processes or usable_cores()
         self.processes = max(1, min(most, -(-images // _WORTH_A_WORKER)))
-        rows = min(_AHEAD, -(-images // _TOGETHER) * _TOGETHER) + 2 * self.processes * _TOGETHER
+        rows = min(_AHEAD, -(-images // together) * together) + 2 * self.processes * together
         self._shared = SharedBoard(frames, rows, known)
         self._free = list(range(rows))
         self._few = processes is None and images <= _FEW
@@ -134,9 +138,9 @@ class Readers:
             self._free.append(each.row)
 
     def _fill(self) -> None:
-        while len(self._free) >= _TOGETHER:
+        while len(self._free) >= self._together:
             asked: list[Asked] = []
-            while len(asked) < _TOGETHER and (each := self._next()) is not None:
+            while len(asked) < self._together and (each := self._next()) is not None:
                 asked.append(Asked(each.number, each.path, self._free.pop(), each.known))
             if not asked:
                 return

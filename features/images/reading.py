@@ -24,11 +24,25 @@ from features.errors import UnreadableImage
 from features.images.decoding import Frame, Pixels, decode
 from features.images.quality import is_nearly_black
 from features.images.sources.files import read_file
+from features.images.sources.remote import READS_AT_ONCE, Fetched, fetched
+from features.storage.addresses import is_remote
 
-__all__ = ["Asked", "Board", "FileState", "Read", "SharedBoard", "file_state", "read_all"]
+__all__ = [
+    "AHEAD_IN_THE_CLOUD",
+    "Asked",
+    "Board",
+    "FileState",
+    "Read",
+    "SharedBoard",
+    "file_state",
+    "read_all",
+    "remote_state",
+]
 
 # Beginnings of hashes, as numbers, are told apart by eight bytes well enough to skip work by.
 _BEGINNING: Final = 16
+# What a worker is asked for at once of images in the cloud: while some are decoded, others come.
+AHEAD_IN_THE_CLOUD: Final = 2 * READS_AT_ONCE
 
 
 @dataclass(frozen=True)
@@ -201,22 +215,30 @@ class SharedBoard:
 def read_all(board: Board, asked: Sequence[Asked]) -> list[Read]:
     """Read files, each once; those that are not known are decoded into their rows."""
     known, marks, rows = _mapped(board)
-    found = []
-    for each in asked:
+    found: dict[int, Read] = {}
+    for at, came in fetched([each.path for each in asked]):
+        each = asked[at]
         # If the decoder takes the process down, it can be told at which file.
         marks[each.row] = 1
-        found.append(_read(each, board, known, rows[each.row]))
+        found[at] = _read(each, board, known, rows[each.row], came)
         marks[each.row] = 0
-    return found
+    return [found[at] for at in range(len(asked))]
 
 
 def file_state(path: str) -> FileState | None:
     """Ask the file system about a file; None of one in an archive, or that is not there."""
+    if is_remote(path):
+        return None
     try:
         state = os.stat(path)
     except OSError:
         return None
     return FileState(state.st_size, state.st_mtime_ns, state.st_ctime_ns, state.st_ino)
+
+
+def remote_state(mark: int) -> FileState | None:
+    """Give what is kept of an object's state, which is the same only if its etag and size are."""
+    return FileState(0, 0, 0, mark) if mark else None
 
 
 @functools.lru_cache(maxsize=1)
@@ -228,11 +250,15 @@ def _mapped(
 
 
 def _read(
-    asked: Asked, board: Board, known: npt.NDArray[np.uint64], row: npt.NDArray[np.uint8]
+    asked: Asked,
+    board: Board,
+    known: npt.NDArray[np.uint64],
+    row: npt.NDArray[np.uint8],
+    came: Fetched | None,
 ) -> Read:
-    state = file_state(asked.path)
+    state = file_state(asked.path) if came is None else remote_state(came.mark)
     try:
-        data = read_file(Path(asked.path))
+        data = read_file(Path(asked.path)) if came is None else came.given()
     except UnreadableImage as error:
         return Read(asked.number, code=error.code, reason=str(error))
     sha256 = hashlib.sha256(data).hexdigest()

@@ -16,7 +16,7 @@ from features.networks.keras import build_network, import_keras
 from features.networks.libraries import import_openvino
 from features.networks.registry import OnnxFile
 from features.networks.weights import Source, file_sha256
-from features.user_cache import user_cache
+from features.storage.user_cache import user_cache
 
 __all__ = ["Converted", "converted_network", "find_converted"]
 

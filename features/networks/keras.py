@@ -17,7 +17,7 @@ from features.networks.imported.own_model import load_model, read_maps
 from features.networks.registry import KerasApplication, OwnModel, Preprocessing
 from features.networks.untrained import set_untrained_weights
 from features.networks.weights import Source
-from features.user_cache import user_cache
+from features.storage.user_cache import user_cache
 
 __all__ = [
     "LAST",

@@ -152,6 +152,8 @@ class OnnxFile:
         How many tokens come before those of the patches.
     files : tuple of (str, str)
         Files beside it that belong to it, and their hashes.
+    untrained : bool
+        Whether its weights are known to be random.
     """
 
     path: Path
@@ -160,6 +162,7 @@ class OnnxFile:
     readings: Mapping[str, Reading]
     prefix: int
     files: tuple[tuple[str, str], ...] = ()
+    untrained: bool = False
 
 
 @dataclass(frozen=True)
@@ -242,12 +245,12 @@ def _recipes(*, fast: str, accurate: tuple[str, ...]) -> Mapping[str, Recipe]:
     return MappingProxyType({"fast": Recipe((fast,)), "accurate": several})
 
 
-# Of the weights, by Keras' module, as their makers gave them and Keras' documentation told.
+# Of the weights, by Keras' module; docs/networks.md says where each was looked up.
 _LICENCES: Final = {
     "convnext": "MIT",
     "densenet": "BSD-3-Clause",
     "resnet": "MIT",
-    "resnet_v2": "BSD-3-Clause",
+    "resnet_v2": "not looked up",
     "vgg16": "CC-BY-4.0",
     "vgg19": "CC-BY-4.0",
     "xception": "MIT",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import sys
@@ -12,6 +11,7 @@ from typing import Final, Literal
 
 from features.errors import WeightsError
 from features.networks.registry import KerasApplication, Network, OnnxFile, OwnModel
+from features.storage.fetching import fetch, file_sha256
 
 __all__ = ["Source", "Weights", "file_sha256", "may_have_seen", "resolve_weights"]
 
@@ -34,7 +34,7 @@ class Weights:
     sha256 : str
         Of the file, or of the untrained values.
     path : Path or None
-        None if untrained.
+        None if they are made from a seed.
     trained_on : str
         Which images; empty if that is not known.
     """
@@ -81,8 +81,8 @@ def resolve_weights(network: Network, source: str | Path) -> Weights:
     ----------
     network : Network
     source : {"imagenet", "untrained"} or path
-        ``"imagenet"`` is Keras' own file, fetched once; a path is a weights file for the network
-        without its top.
+        ``"imagenet"`` is Keras' own file, fetched once; a path or an address is a weights file for
+        the network without its top.
 
     Returns
     -------
@@ -92,6 +92,8 @@ def resolve_weights(network: Network, source: str | Path) -> Weights:
     ------
     WeightsError
         If the file is missing or can't be fetched.
+    StorageError
+        If an address can't be read.
     """
     origin = network.origin
     if isinstance(origin, OnnxFile):
@@ -100,7 +102,7 @@ def resolve_weights(network: Network, source: str | Path) -> Weights:
         return _kept_weights(network, source)
     if source == "untrained":
         return Weights("untrained", origin.untrained_sha256, None)
-    path = _fetch_imagenet(network.name, origin) if source == "imagenet" else Path(source)
+    path = _fetch_imagenet(network.name, origin) if source == "imagenet" else fetch(source)
     if not path.is_file():
         raise WeightsError(
             f"there is no weights file {path}: "
@@ -138,15 +140,6 @@ def may_have_seen(trained_on: str) -> str | None:
     )
 
 
-def file_sha256(path: Path) -> str:
-    """Hash a file's bytes."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def keras_folder() -> Path:
     """Where Keras keeps the weights that it fetched."""
     return Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "models"
@@ -159,7 +152,8 @@ def _weights_in(origin: OnnxFile, source: str | Path, trained_on: str) -> Weight
         )
     if not origin.path.is_file():
         raise WeightsError(f"there is no network {origin.path}: give the path of an ONNX file")
-    return Weights("pretrained", file_sha256(origin.path), origin.path.resolve(), trained_on)
+    kind: Literal["pretrained", "untrained"] = "untrained" if origin.untrained else "pretrained"
+    return Weights(kind, file_sha256(origin.path), origin.path.resolve(), trained_on)
 
 
 def _kept_weights(network: Network, source: str | Path) -> Weights:

@@ -10,12 +10,15 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.utils.extmath import randomized_svd
 
+from models.heads.folds.routines import add_products, mirror
+
 __all__ = [
     "Space",
     "conformal_limit",
     "cosines",
     "kth_distance",
     "learn_limit",
+    "learn_places",
     "learn_space",
 ]
 
@@ -66,11 +69,11 @@ def cosines(X: Floats) -> Floats:
     By stretches of the columns, so that it takes no copy of the rows.
     """
     n, d = X.shape
-    found, product = np.zeros((n, n), np.float32), np.empty((n, n), np.float32)
+    found = np.zeros((n, n), np.float32)
     step = max(64, _STRETCH // max(n, 1))
     for start in range(0, d, step):
-        values = np.ascontiguousarray(X[:, start : start + step], np.float32)
-        found += np.matmul(values, values.T, out=product)
+        add_products(found, X[:, start : start + step])
+    mirror(found)
     lengths = np.sqrt(np.maximum(np.diag(found), _NOTHING))
     found /= lengths[:, None]
     found /= lengths
@@ -97,13 +100,20 @@ def learn_space(
     Martinsson and Tropp, SIAM Review 2011), carried over to the columns: the same as a singular
     value decomposition of the rows, at the price of one product of them with themselves.
     """
+    return learn_places(X, dimensions=dimensions, seed=seed, known=known)[0]
+
+
+def learn_places(
+    X: Floats, *, dimensions: int = DIMENSIONS, seed: int = 0, known: Floats | None = None
+) -> tuple[Space, Floats]:
+    """Do the same, and give what ``Space.place(X)`` would, out of the cosines."""
     among = cosines(X) if known is None else known
     sample = _sample(len(X), seed)
     loadings = _loadings(among[np.ix_(sample, sample)], min(dimensions, X.shape[1]), seed)
     lengths = np.sqrt(np.maximum(np.einsum("ij,ij->i", X, X)[sample], _NOTHING))
     along = (loadings / lengths[:, None]).astype(np.float32)
     rows = X if len(sample) == len(X) else X[sample]
-    return Space(np.ascontiguousarray(rows.T @ along))
+    return Space(np.ascontiguousarray(rows.T @ along)), among[:, sample] @ loadings
 
 
 def _sample(n: int, seed: int) -> npt.NDArray[np.intp]:

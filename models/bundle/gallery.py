@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -26,17 +26,28 @@ from models.bundle.familiarity import (
     cosines,
     kth_distance,
     learn_limit,
-    learn_space,
+    learn_places,
 )
+from models.bundle.manifest import BundleRefused, read_manifest, verify_files
 from models.results_cache import Kept, content_hash
 
-__all__ = ["GALLERY", "Gallery", "GalleryError", "Similar", "read_gallery", "write_gallery"]
+__all__ = [
+    "GALLERY",
+    "Gallery",
+    "GalleryError",
+    "Similar",
+    "pictures_of",
+    "read_gallery",
+    "write_gallery",
+]
 
 GALLERY: Final = "gallery.h5"
 
 _SHOWN: Final = 5000
 _SIDE: Final = 96
 _QUALITY: Final = 80
+# Raise the last number when the same image would give another picture.
+_PICTURES: Final = f"{_SIDE} {_QUALITY} 1"
 _LARGEST_PICTURE: Final = 32 << 10
 _JPEG: Final = b"\xff\xd8\xff"
 _LARGEST_FILE: Final = 512 << 20
@@ -162,6 +173,7 @@ def write_gallery(
     thumbnails: bool = True,
     seed: int = 0,
     kept: Kept | None = None,
+    known: Mapping[str, bytes] | None = None,
 ) -> None:
     """Keep training images for a bundle.
 
@@ -178,6 +190,8 @@ def write_gallery(
     seed : int
     kept : Kept, optional
         Has what was learnt from the same images before, and gets what is learnt now; no pictures.
+    known : mapping of str to bytes, optional
+        Small pictures from before, as `pictures_of` gives them, that need not be made again.
 
     Raises
     ------
@@ -186,19 +200,20 @@ def write_gallery(
     order = np.random.default_rng(seed).permutation(len(train))
     shown = train.take(np.sort(order[:_SHOWN]))
     hidden = train.take(np.sort(order[_SHOWN:]))
-    X = np.asarray(features.embedded(shown), np.float32)
-    alone = np.char.add("alone ", np.arange(len(shown)).astype(str))
-    groups = np.where(shown.group == "", alone, shown.group)
-    learnt: Arrays
-    if kept is None:
-        learnt = _learn(X, groups, seed)
-    else:
-        what = {"gallery": _LEARNING, "data": content_hash(X, groups), "seed": seed}
-        learnt = kept.made(what, lambda: _learn(X, groups, seed))
+    # Pictures keep another core busy than what is learnt.
+    with ThreadPoolExecutor() as pool:
+        pictured = shown.take(np.arange(len(shown) if thumbnails else 0))
+        made = _thumbnails(pool, Path(features.images), pictured, known or {})
+        learnt = _learnt(features, shown, seed, kept)
+        pictures = list(made) or [b""] * len(shown)
     limit = float(learnt["limit"]) if np.isfinite(learnt["limit"]) else None
-    pictures = _thumbnails(Path(features.images), shown) if thumbnails else [b""] * len(shown)
     names, label = np.unique(np.concatenate([shown.label, hidden.label]), return_inverse=True)
-    about = {"labels": names.tolist(), "limit": limit, "alpha": FALSE_ALARMS}
+    about = {
+        "labels": names.tolist(),
+        "limit": limit,
+        "alpha": FALSE_ALARMS,
+        "pictures": _PICTURES,
+    }
     hashes = "".join([*shown.sha256.tolist(), *hidden.sha256.tolist()])
     columns: dict[str, Any] = {
         "about": np.frombuffer(json.dumps(about).encode(), np.uint8),
@@ -214,23 +229,65 @@ def write_gallery(
             file.create_dataset(name, data=values, track_times=False)
 
 
+def _learnt(features: Features, shown: Items, seed: int, kept: Kept | None) -> Arrays:
+    X = np.asarray(features.embedded(shown), np.float32)
+    alone = np.char.add("alone ", np.arange(len(shown)).astype(str))
+    groups = np.where(shown.group == "", alone, shown.group)
+    if kept is None:
+        return _learn(X, groups, seed)
+    what = {"gallery": _LEARNING, "data": content_hash(X, groups), "seed": seed}
+    return kept.made(what, lambda: _learn(X, groups, seed))
+
+
 def _learn(X: Floats, groups: npt.NDArray[Any], seed: int) -> Arrays:
     known = cosines(X)
-    space = learn_space(X, seed=seed, known=known)
+    space, places = learn_places(X, seed=seed, known=known)
     limit = learn_limit(X, groups, seed=seed, known=known)
     return {
         "axes": space.axes,
-        "places": space.place(X),
+        "places": places,
         "limit": np.array(np.nan if limit is None else limit),
     }
 
 
-def _thumbnails(folder: Path, items: Items) -> list[bytes]:
+def pictures_of(folder: Path) -> dict[str, bytes]:
+    """Give the small pictures in a bundle, by the hash of the image.
+
+    Parameters
+    ----------
+    folder : Path
+        Of the bundle, if there is one.
+
+    Returns
+    -------
+    dict of str to bytes
+        Empty if the bundle is not as it was written, or would now be made with other pictures.
+    """
+    try:
+        files = read_manifest(folder)[0]["files"]
+        data = verify_files(folder, {GALLERY: files[GALLERY]}, {GALLERY})[GALLERY]
+        with h5py.File(io.BytesIO(data), "r") as file:
+            columns = _read_columns(file, len(data))
+        ends = columns["picture_ends"].tolist()
+        found = _pictures(columns["pictures"].tobytes(), ends)
+        same = json.loads(columns["about"].tobytes()).get("pictures") == _PICTURES
+    except (BundleRefused, GalleryError, *_DAMAGE):
+        return {}
+    hashes = [row.tobytes().hex() for row in columns["sha256"][: len(ends)]]
+    return {name: each for name, each in zip(hashes, found, strict=True) if each and same}
+
+
+def _thumbnails(
+    pool: Executor, folder: Path, items: Items, known: Mapping[str, bytes]
+) -> Iterator[bytes]:
     def small(at: int) -> bytes:
         path = str(items.path[at])
         if not path:
             return b""
         try:
+            picture = known.get(str(items.sha256[at]))
+            if picture and (folder / path).is_file():
+                return picture
             data = read_file(folder / path)
             if hashlib.sha256(data).hexdigest() != items.sha256[at]:
                 return b""
@@ -239,8 +296,7 @@ def _thumbnails(folder: Path, items: Items) -> list[bytes]:
             # A similar case without a picture is still one.
             return b""
 
-    with ThreadPoolExecutor() as pool:
-        return list(pool.map(small, range(len(items))))
+    return pool.map(small, range(len(items)))
 
 
 def read_gallery(data: bytes, dim: int) -> Gallery:

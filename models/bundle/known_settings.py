@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+from features.storage.addresses import is_remote
+from models.bundle.fetching import fetch_bundle
 from models.bundle.manifest import MANIFEST, read_manifest
 from models.errors import TrainingError
 from models.heads import HEADS
@@ -19,7 +21,7 @@ def read_settings(text: str, names: list[str]) -> tuple[str, Settings]:
     Parameters
     ----------
     text : str
-        ``NAME=NUMBER,NAME=NUMBER``, or the folder of a bundle.
+        ``NAME=NUMBER,NAME=NUMBER``, or the folder or the address of a bundle.
     names : list of str
         The heads that were asked for; may be empty with a bundle, which knows its head.
 
@@ -36,8 +38,8 @@ def read_settings(text: str, names: list[str]) -> tuple[str, Settings]:
     BundleRefused
         If the bundle is damaged.
     """
-    if Path(text, MANIFEST).exists() or "=" not in text:
-        values, _ = read_manifest(Path(text))
+    if Path(text, MANIFEST).exists() or is_remote(text) or "=" not in text:
+        values, _ = read_manifest(fetch_bundle(text))
         head, settings = str(values["head"]), dict(values["settings"])
         if names and names != [head]:
             raise TrainingError(

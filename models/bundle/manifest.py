@@ -257,7 +257,7 @@ def head_files(values: Mapping[str, Any]) -> set[str]:
 
 
 def network_files(networks: Sequence[BundledNetwork]) -> set[str]:
-    """Name the files of the networks; those that are untrained have none."""
+    """Name the files of the networks; those whose weights are made from a seed have none."""
     return {name for each in networks for name in each.files}
 
 
@@ -331,7 +331,7 @@ def _require_sense(
         "positive": labels[-1:] == [values["positive"]],
         "marks": set(marks) <= set(MARKS) and ("untrained" in marks) == joined.untrained,
         "network_file": all(
-            each.file in ((None,) if each.spec.untrained else _names(place))
+            each.file in ((None,) if each.spec.seeded else _names(place))
             for place, each in enumerate(networks)
         ),
         "notes": all(type(note) is str for note in values["notes"]),

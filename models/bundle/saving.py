@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +22,7 @@ from features.networks.weights import file_sha256
 from features.presenting import as_bytes, json_text
 from models.bundle.classes import dump_heads
 from models.bundle.fusion import dump_fusion
-from models.bundle.gallery import GALLERY, write_gallery
+from models.bundle.gallery import GALLERY, pictures_of, write_gallery
 from models.bundle.loading import Bundle, load_bundle
 from models.bundle.manifest import (
     BUNDLE_FORMAT,
@@ -71,7 +72,8 @@ class BundleOptions:
         images are known.
     reuse : bool
         Whether what depends on the embeddings alone (what is like what, and the report's map) is
-        taken from the user's cache folder, and kept there.
+        taken from the user's cache folder, and kept there; and small pictures from the bundle that
+        is replaced.
     """
 
     weights: str | Path | Mapping[str, Path | None] | None = None
@@ -97,7 +99,7 @@ def find_weights(features: Features, weights: str | Path | None = None) -> Path 
     Returns
     -------
     Path or None
-        None for an untrained network, whose weights are made from a seed.
+        None for a network whose weights are made from a seed.
 
     Raises
     ------
@@ -105,7 +107,7 @@ def find_weights(features: Features, weights: str | Path | None = None) -> Path 
         If the file isn't there or is another one.
     """
     spec = features.spec
-    if spec.untrained:
+    if spec.seeded:
         return None
     path = Path(weights or features.weights_path)
     if not path.is_file():
@@ -114,13 +116,24 @@ def find_weights(features: Features, weights: str | Path | None = None) -> Path 
             f"the weights of {spec} are not {where}, and without them nothing can be served: "
             "give their file with --weights PATH"
         )
-    if (found := file_sha256(path)) != spec.weights_sha256:
+    if (found := _sha256(path, _stamp(path))) != spec.weights_sha256:
         raise BundleRefused(
             f"{path} ({found[:8]}…) is not the weights file that made these embeddings "
             f"({spec.weights_sha256[:8]}…): give that one with --weights PATH, "
             "or extract the features again"
         )
     return path
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+@functools.lru_cache(maxsize=8)
+def _sha256(path: Path, stamp: tuple[int, ...]) -> str:
+    """Hash a weights file: asked for before the work and again when the bundle is written."""
+    return file_sha256(path)
 
 
 def find_each_weights(
@@ -221,7 +234,10 @@ def save_bundle(
             staged.mkdir()
             # The report's map of the images keeps one core busy, and the gallery another.
             with threadpool_limits(1), ThreadPoolExecutor(1) as beside:
-                gallery = beside.submit(_write_gallery, staged, comparison, features, options)
+                known = pictures_of(target) if options.reuse and options.thumbnails else {}
+                gallery = beside.submit(
+                    _write_gallery, staged, comparison, features, options, known
+                )
                 _write(staged, comparison, features, weights, render, gallery)
             bundle = load_bundle(staged)
             _require_same_scores(bundle, comparison, features)
@@ -244,7 +260,11 @@ def _weights_of(features: JoinedFeatures, options: BundleOptions) -> list[Path |
 
 
 def _write_gallery(
-    folder: Path, comparison: Comparison, features: Features, options: BundleOptions
+    folder: Path,
+    comparison: Comparison,
+    features: Features,
+    options: BundleOptions,
+    known: Mapping[str, bytes],
 ) -> None:
     if options.gallery and (train := comparison.images.get("train")) is not None:
         write_gallery(
@@ -254,6 +274,7 @@ def _write_gallery(
             thumbnails=options.thumbnails,
             seed=comparison.seed,
             kept=options.kept(),
+            known=known,
         )
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import binomtest
 
+from features.datasets.splits import CROSS_VALIDATION
 from features.numbers import decimal, p_value, signed
 from models.evaluation.roc import AucDifference, compare_auc
 from models.evaluation.values import Evaluation, Interval
@@ -27,10 +28,10 @@ class PairedTest:
     split, first, second : str
         The heads by their titles.
     auc : Interval
-        Area under the ROC curve of the first less that of the second, with DeLong's interval for
-        this pair alone.
+        Area under the ROC curve of the first less that of the second, with the interval for this
+        pair alone: `models.evaluation.roc.compare_auc`.
     p : float
-        DeLong's, for no difference.
+        For no difference, by the same.
     p_holm : float
         The same after Holm's correction over all pairs of the split.
     first_only, second_only : dict of str to int
@@ -119,9 +120,11 @@ def mcnemar(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> tupl
     return one, other, p
 
 
-def compare_all(split: str, named: Sequence[Named]) -> list[PairedTest]:
-    """Compare every pair of evaluations on the same images, as one family of tests."""
-    return compare_pairs(split, list(combinations(named, 2)))
+def compare_all(
+    split: str, named: Sequence[Named], *, folds: int | None = None
+) -> list[PairedTest]:
+    """Compare every pair of evaluations on the same images, as `compare_pairs` does."""
+    return compare_pairs(split, list(combinations(named, 2)), folds=folds)
 
 
 def compare_pairs(
@@ -177,11 +180,13 @@ def sentence(test: PairedTest) -> str:
     if auc.value < 0 and test.told_apart:
         first, second = second, first
         auc = Interval(-auc.value, -auc.high, -auc.low)
-    where = "cross-validated " if test.split == "cross-validation" else ""
+    where, variance = "", ""
+    if test.split == CROSS_VALIDATION:
+        where, variance = "cross-validated ", " with Nadeau and Bengio's variance"
     figures = (
         f"{where}ROC AUCs differ by {signed(auc.value)} (95 % interval {signed(auc.low)} to "
-        f"{signed(auc.high)}, paired DeLong, {p_value(test.p_holm, named=True)} after Holm's "
-        "correction)"
+        f"{signed(auc.high)}, paired DeLong{variance}, {p_value(test.p_holm, named=True)} after "
+        "Holm's correction)"
     )
     if test.told_apart:
         return f"{first} ranks these images better than {second}: their {figures}."

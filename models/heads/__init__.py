@@ -1,10 +1,11 @@
 """The classifiers that sit on the embeddings: `HEADS` lists them, each is one module.
 
+`folds/` has the parts of the training images that heads are fitted on, and what they share there.
+
 base: Head, Settings, first_line, score, worthwhile_threads
 classes: ClassHead, ClassHeads, share_out
 ensemble: ENSEMBLE, Ensemble, MEMBERS, TITLE, average, side_by_side
 files: HEAD_FILES, HeadFileError, dump_head, load_head
-fold: Fold, Numbers, whole
 logistic: LOGISTIC_REGRESSION, make_logistic
 svm: SVM
 trees: XGBOOST

@@ -20,7 +20,8 @@ from threadpoolctl import threadpool_limits
 
 from features.cache.rows import Rows
 from features.errors import LesionError
-from models.heads.fold import Blocks, Fold, in_blocks
+from models.heads.folds.blocks import Blocks, in_blocks
+from models.heads.folds.fold import Fold
 
 __all__ = [
     "Candidates",
@@ -257,7 +258,7 @@ class Head:
         ----------
         settings : dict
         data : Fold
-            All rows, as `models.heads.fold.whole` gives them; other labels and heads share it.
+            All rows, as `whole` of a fold gives them; other labels and heads share it.
         y, seed, jobs
             As for `fit`.
         limited : bool

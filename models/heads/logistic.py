@@ -34,7 +34,8 @@ from models.heads.base import (
     require_readable,
 )
 from models.heads.blockwise import Fit, Task, fit_together, moments_of, scaler_of, scores_of
-from models.heads.fold import Blocks, Eigenbasis, Fold
+from models.heads.folds.blocks import Blocks
+from models.heads.folds.fold import Eigenbasis, Fold
 
 __all__ = ["LOGISTIC_REGRESSION", "fit_in", "make_logistic"]
 

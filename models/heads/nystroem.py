@@ -21,7 +21,8 @@ from sklearn.svm import LinearSVC
 from features.cache.rows import Rows, StoredTable
 from models.heads.base import Candidates, Floats, Head, Labels, LabelSets, Settings
 from models.heads.blockwise import Moments, Task, fit_together, moments_of, scaler_of, scores_of
-from models.heads.fold import Blocks, Fold
+from models.heads.folds.blocks import Blocks
+from models.heads.folds.fold import Fold
 
 __all__ = ["NYSTROEM"]
 

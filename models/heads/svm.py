@@ -8,6 +8,7 @@ products, `models.heads.nystroem` takes its place.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
@@ -31,7 +32,7 @@ from models.heads.base import (
     Solution,
     require_readable,
 )
-from models.heads.fold import Fold
+from models.heads.folds.fold import Fold
 from models.heads.nystroem import NYSTROEM
 from models.machine import PAIRS_UNTIL
 
@@ -41,6 +42,8 @@ __all__ = ["SVM", "SVM_LIMIT", "KernelMachine"]
 SVM_LIMIT: Final = PAIRS_UNTIL
 _ARRAYS: Final = ("centre", "width", "support", "weights")
 _ROWS: Final = 256
+# Of the support vectors at once.
+_NUMBERS: Final = 2**21
 # Further from the mean than any embedding lies, and within what float16 can hold.
 _FURTHEST: Final = 6e4
 
@@ -110,8 +113,8 @@ class KernelMachine:
         intercept, gamma : float
         """
         vectors = np.empty((len(support), data.X.shape[1]), np.float16)
-        for columns, values in data.stretches():
-            vectors[:, columns] = np.clip(values[support], -_FURTHEST, _FURTHEST)
+        for columns, values in data.stretches(data.train[support]):
+            vectors[:, columns] = np.clip(values, -_FURTHEST, _FURTHEST)
         mean, deviation = data.moments()
         return cls(
             mean.astype(np.float32),
@@ -151,19 +154,26 @@ class KernelMachine:
             block = slice(start, start + _ROWS)
             rows = ((embeddings[block] - self.centre) / self.width).astype(np.float32)
             lengths = np.einsum("ij,ij->i", rows, rows, dtype=np.float64)
-            squared = lengths[:, None] + self._lengths - 2.0 * (rows @ self._vectors.T)
+            products = np.concatenate([rows @ some.T for some in self._vectors()], axis=1)
+            squared = lengths[:, None] + self._lengths - 2.0 * products
             kernel = np.exp(-self.gamma * np.maximum(squared, 0))
             scores[block] = kernel @ self.weights + self.intercept
         return scores
 
-    @cached_property
-    def _vectors(self) -> npt.NDArray[np.float32]:
-        return self.support.astype(np.float32)
+    def _vectors(self) -> Iterator[npt.NDArray[np.float32]]:
+        """Give some support vectors at a time in single precision, each time in the same memory."""
+        m, d = self.support.shape
+        step = max(1, _NUMBERS // max(d, 1))
+        held = np.empty((min(step, m), d), np.float32)
+        for start in range(0, m, step):
+            some = self.support[start : start + step]
+            held[: len(some)] = some
+            yield held[: len(some)]
 
     @cached_property
     def _lengths(self) -> npt.NDArray[np.float64]:
-        vectors = self._vectors
-        return np.asarray(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
+        lengths = [np.einsum("ij,ij->i", some, some, dtype=np.float64) for some in self._vectors()]
+        return np.concatenate(lengths)
 
 
 class _Svm(Head):

@@ -27,7 +27,8 @@ from models.heads.base import (
     worthwhile_threads,
 )
 from models.heads.boosting import BinnedParts, Boosting, ColumnParts, Parts, PartsOnDisk, runs_of
-from models.heads.fold import Blocks, Fold
+from models.heads.folds.blocks import Blocks
+from models.heads.folds.fold import Fold
 
 __all__ = ["XGBOOST"]
 

@@ -136,7 +136,7 @@ def explain(
         maps = task.maps
         height, width = maps.shape[1:3]
         patch = max(1, 1 + 2 * round((max(height, width) / _PART - 1) / 2))
-        rows = _without(maps.astype(np.float64), patch, task.spec.pooling)
+        rows = _without(maps, patch, task.spec.pooling)
         effect = (before - changed(task.start, rows)).reshape(height, width).astype(np.float32)
         return LayerEvidence(task.spec.network, task.layer, task.frame, task.box, effect, patch)
 
@@ -177,44 +177,49 @@ def _tasks(
     return tasks
 
 
-def _without(maps: npt.NDArray[np.float64], patch: int, pooling: str) -> Floats:
+def _without(maps: Floats, patch: int, pooling: str) -> Floats:
     """Pool maps (views, height, width, channels) again without each patch, and average the views.
 
     Gives an array of shape (height * width, pooled channels), positions in order.
     """
     _, height, width, channels = maps.shape
-    left = height * width - _sums(np.ones((height, width, 1)), patch)
-    if (left < 0.5).any():
-        # The patch is the whole image: what is left is taken to be nothing at all.
-        left = np.where(left < 0.5, np.inf, left)
-    means, deviations = np.zeros((2, height, width, channels))
+    left = height * width - _sums(np.ones((height, width, 1), np.float32), patch)
+    # Where the patch is the whole image, what is left is taken to be nothing at all.
+    share = np.where(left < 0.5, 0, 1 / np.maximum(left, 1)).astype(np.float32)
+    sums = len(pooling.split("+"))
+    found = np.zeros((height, width, sums, channels), np.float32)
     for view in maps:
-        centre = view.mean(axis=(0, 1))
+        # In single precision these are exact enough because they are small.
+        centre = view.mean(axis=(0, 1), dtype=np.float64).astype(np.float32)
         centred = view - centre
-        mean = -_sums(centred, patch) / left
-        means += mean + centre
-        if pooling == "mean+std":
-            squares = centred**2
-            rest = (squares.sum(axis=(0, 1)) - _sums(squares, patch)) / left
-            deviations += np.sqrt(np.maximum(rest - mean**2, 0))
-    pooled = [means] if pooling == "mean" else [means, deviations]
-    rows = np.concatenate(pooled, axis=-1).reshape(height * width, -1) / len(maps)
-    return rows.astype(np.float32)
+        mean = _sums(centred, patch)
+        mean *= -share
+        found[:, :, 0] += mean
+        found[:, :, 0] += centre
+        if sums == 2:
+            squares = np.square(centred, out=centred)
+            rest = squares.sum(axis=(0, 1)) - _sums(squares, patch)
+            rest *= share
+            rest -= np.square(mean, out=mean)
+            found[:, :, 1] += np.sqrt(np.maximum(rest, 0, out=rest), out=rest)
+    found /= len(maps)
+    rows: Floats = found.reshape(height * width, -1)
+    return rows
 
 
-def _sums(values: npt.NDArray[np.float64], patch: int) -> npt.NDArray[np.float64]:
+def _sums(values: Floats, patch: int) -> Floats:
     """Sum values (height, width, channels) over the patch around each position."""
     if patch == 1:
-        return values
+        return np.array(values)
     height, width, channels = values.shape
     rows = (_near(width, patch) @ values).reshape(height, -1)
     return np.asarray((_near(height, patch) @ rows).reshape(height, width, channels))
 
 
-def _near(count: int, patch: int) -> npt.NDArray[np.float64]:
+def _near(count: int, patch: int) -> Floats:
     """Give 1 where two of `count` positions are within half a patch of each other, or else 0."""
     at = np.arange(count)
-    return np.asarray(np.abs(at[:, np.newaxis] - at) <= patch // 2, np.float64)
+    return np.asarray(np.abs(at[:, np.newaxis] - at) <= patch // 2, np.float32)
 
 
 def _together(found: Sequence[LayerEvidence]) -> Floats:

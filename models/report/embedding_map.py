@@ -13,7 +13,7 @@ from sklearn.utils.extmath import randomized_svd
 from threadpoolctl import threadpool_limits
 
 from features.cache.contents import Features, Items
-from models.heads.fold import whole
+from models.heads.folds.fold import whole
 from models.results_cache import Kept, content_hash
 from models.training.selection import is_positive
 

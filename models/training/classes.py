@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from features.cache.contents import Items
 from features.datasets.vocabulary import canonical_class
-from models.heads.fold import Fold
+from models.heads.folds.fold import Fold
 from models.training.selection import Part
 
 __all__ = ["class_codes", "strata", "told_apart"]

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from features.cache.contents import Features
+from features.datasets.splits import CROSS_VALIDATION
 from features.networks.weights import may_have_seen
 from models.errors import TrainingError
 from models.evaluation.paired import PairedTest, compare_all, sentence
@@ -156,7 +157,7 @@ def conclude(
             f"judges by {fused.title}, with its own threshold and zone."
         )
         found = subgroups(metadata, selection.parts, results[chosen].evaluations)
-    tests = paired_tests(results)
+    tests = paired_tests(results, options.folds)
     classes = fit_classes(known, results, study, chosen)
     notes += [*_notes_on(results, tests, results[chosen].title), *told[1]]
     notes += [
@@ -244,24 +245,27 @@ def _notes_on(
     ]
 
 
-def paired_tests(heads: Mapping[str, HeadResult]) -> tuple[PairedTest, ...]:
+def paired_tests(heads: Mapping[str, HeadResult], folds: int) -> tuple[PairedTest, ...]:
     """Compare every pair of heads on every split.
 
     Parameters
     ----------
     heads : mapping of str to HeadResult
         Evaluated on the same images.
+    folds : int
+        Of the cross-validation.
 
     Returns
     -------
     tuple of PairedTest
-        Splits with fewer than two images of a class are left out. Areas by DeLong; sensitivities
-        and specificities at each head's own threshold by McNemar.
+        Splits with fewer than two images of a class are left out. Areas by DeLong, in
+        cross-validation with Nadeau and Bengio's variance; sensitivities and specificities at each
+        head's own threshold by McNemar.
     """
     some = next(iter(heads.values())).evaluations
     found: list[PairedTest] = []
     for split, judged in some.items():
         if 2 <= judged.positives <= judged.n - 2:
             named = [(head.title, head.evaluations[split]) for head in heads.values()]
-            found += compare_all(split, named)
+            found += compare_all(split, named, folds=folds if split == CROSS_VALIDATION else None)
     return tuple(found)

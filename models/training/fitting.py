@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,14 +23,14 @@ from models.evaluation.classes import ClassEvaluation, evaluate_classes
 from models.heads.base import Head, Settings, score, worthwhile_threads
 from models.heads.classes import ClassHead, share_out
 from models.heads.ensemble import ENSEMBLE, TITLE, Ensemble, average
-from models.heads.fold import Fold, whole
+from models.heads.folds.fold import Fold, whole
 from models.machine import give_back
 from models.patients.fusion import FUSION, STRENGTH, cross_fit, fit_fusion
 from models.patients.tables import BASELINE, Metadata
 from models.training.classes import class_codes
 from models.training.options import Study
 from models.training.results import Candidate, Classes, HeadResult
-from models.training.tuning import Tuned, Workers, threads, tune, tune_each, workers
+from models.training.tuning import Tuned, Workers, limited_pool, threads, tune, tune_each, workers
 
 __all__ = ["fit_classes", "fit_ensemble", "fit_fused", "fit_head", "fit_heads", "fit_metadata"]
 
@@ -75,7 +74,7 @@ def fit_heads(heads: Mapping[str, Head], study: Study) -> dict[str, HeadResult]:
     tasks = len(heads) * (len(study.folds) + 1)
     # One thread for each head to hand out its folds and to evaluate what comes back.
     with (
-        ThreadPoolExecutor(len(heads)) as pool,
+        limited_pool(len(heads), 1) as pool,
         workers(study.options.jobs, tasks) as shared,
     ):
         # Those that take longest come last in the table, and begin first: at the end little is left

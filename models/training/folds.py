@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-from models.heads.fold import Fold, Numbers, join
+from models.heads.folds.fold import Fold, Numbers, join
 
 __all__ = ["make_folds"]
 

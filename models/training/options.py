@@ -14,7 +14,7 @@ from models.decisions.calibration import METHODS
 from models.decisions.thresholds import TargetSensitivity, ThresholdRule
 from models.errors import TrainingError
 from models.heads.base import Settings
-from models.heads.fold import Fold, whole
+from models.heads.folds.fold import Fold, share_sums, whole
 from models.training.classes import class_codes, strata, told_apart
 from models.training.folds import make_folds
 from models.training.selection import ON_LEAK, Part
@@ -180,6 +180,7 @@ def make_study(parts: dict[str, Part], options: Options, tell: Progress) -> tupl
     everything = whole(parts["train"].X)
     # It is all rows, so what half of the folds learnt of some will do.
     everything.common = folds[-1].common
+    share_sums(folds, everything)
     return Study(options, parts, folds, everything, labels, tell, reuse), notes
 
 

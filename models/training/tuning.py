@@ -20,11 +20,11 @@ from threadpoolctl import threadpool_limits
 
 from features.cache.rows import Rows
 from models.heads.base import Head, Settings, Solution
-from models.heads.fold import Fold
+from models.heads.folds.fold import Fold
 from models.results_cache import Kept
 from models.training.results import Candidate
 
-__all__ = ["Reuse", "Tuned", "Workers", "threads", "tune", "tune_each", "workers"]
+__all__ = ["Reuse", "Tuned", "Workers", "limited_pool", "threads", "tune", "tune_each", "workers"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -156,6 +156,17 @@ class Workers:
     inner: int
 
 
+def limited_pool(count: int, inner: int) -> ThreadPoolExecutor:
+    """Start so many threads, in each of which OpenMP keeps to `inner` threads.
+
+    OpenMP's own limit is of the thread that sets it; without it XGBoost wakes a thread for every
+    core with each booster, whatever it was told, and these wait in a loop.
+    """
+    return ThreadPoolExecutor(
+        count, initializer=lambda: threadpool_limits(limits=inner, user_api="openmp")
+    )
+
+
 @contextlib.contextmanager
 def workers(jobs: int, most: int) -> Iterator[Workers]:
     """Start threads, and hold back those of the linear algebra as long as they work.
@@ -175,7 +186,7 @@ def workers(jobs: int, most: int) -> Iterator[Workers]:
     count = min(threads(jobs), most)
     inner = max(1, threads(jobs) // count)
     with threadpool_limits(limits=inner):
-        pool = ThreadPoolExecutor(count)
+        pool = limited_pool(count, inner)
         try:
             yield Workers(pool, inner)
         finally:

@@ -4,5 +4,6 @@ headers: REPORT_POLICY
 keys: make_key_command
 rules: Access, access, check_form
 sign_in: sign_in_blueprint
+signing: forgiving
 Within the room: counting
 """

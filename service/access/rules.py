@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import logging
 import math
 import secrets
 import time
@@ -11,16 +12,20 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from flask import Flask, Request, current_app, g, request, session
-from flask.sessions import SecureCookieSessionInterface
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 from flask_wtf.csrf import CSRFProtect
+from itsdangerous import URLSafeTimedSerializer
 from limits import RateLimitItemPerMinute, parse_many
 
 from service.access.counting import Counter
 from service.access.keys import Key, KeyRing
+from service.access.signing import forgiving
 from service.problems import Problem
 from service.settings import Settings
 
 __all__ = ["Access", "Refused", "access", "check_form", "init_app"]
+
+logger = logging.getLogger(__name__)
 
 # What has effects beyond the answer is for those who are known, even on this machine alone.
 _ALWAYS_KEYED: Final = frozenset({"feedback", "admin"})
@@ -35,8 +40,26 @@ class Refused(Problem):
 
 
 class _Sessions(SecureCookieSessionInterface):
+    _told = False
+
     def get_cookie_secure(self, app: Flask) -> bool:
         return request.is_secure
+
+    def get_signing_serializer(self, app: Flask) -> URLSafeTimedSerializer | None:
+        found = super().get_signing_serializer(app)
+        return None if found is None else forgiving(found)
+
+    def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
+        found = super().open_session(app, request)
+        # Anybody may send such a cookie, so that it is told once.
+        if not (found or self._told) and request.cookies.get(self.get_cookie_name(app)):
+            self._told = True
+            logger.warning(
+                "a browser came with a cookie that was signed with another secret, or long ago: "
+                "where several processes answer, give all of them the same --secret "
+                "(LESION_SECRET); without one people sign in anew after each start"
+            )
+        return found
 
 
 class Access:

@@ -50,7 +50,7 @@ class ModelName(BaseModel):
 
     id: str = Field(description="Beginning of the bundle's hash.")
     fingerprint: str = Field(description="Beginning of the hash of what embeds images.")
-    network: str
+    network: str = Field(description="Of several all, with + between them.")
     head: str
     labels: list[str] = Field(description="The negative class, then the positive one.")
     marks: list[str] = Field(description="Random weights or drawn images: no result counts.")
@@ -111,10 +111,20 @@ class Limits(BaseModel):
     megapixels: int
 
 
+class Network(BaseModel):
+    """A network whose embeddings the head is given."""
+
+    name: str = Field(description="As the feature file was called.")
+    network: str
+    fingerprint: str = Field(description="As in its feature file.")
+    trained_on: str = Field(description="Empty if that is not known.")
+
+
 class ModelAnswer(BaseModel):
     """What is served, and how it was judged."""
 
     model: ModelName
+    networks: list[Network] = Field(description="In the order of their columns.")
     created: str = Field(description="When the bundle was made, in UTC.")
     threshold: float = Field(description="At or above it an image is called suspicious.")
     threshold_rule: str
@@ -139,6 +149,7 @@ class Recorded(BaseModel):
     label: str
     reviewer: str
     image_kept: bool
+    model: str = Field(description="Beginning of the hash of the bundle that had judged it.")
 
 
 class Reloaded(BaseModel):

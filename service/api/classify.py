@@ -158,6 +158,15 @@ def api_blueprint(settings: Settings, classifier: LoadedClassifier) -> Blueprint
         bundle = classifier.bundle
         return jsonify(
             model=describe(bundle),
+            networks=[
+                {
+                    "name": each.name,
+                    "network": each.spec.network,
+                    "fingerprint": each.spec.fingerprint,
+                    "trained_on": each.trained_on,
+                }
+                for each in bundle.networks
+            ],
             created=bundle.created,
             **bundle.decision.terms(),
             metrics=bundle.metrics,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from flask import Blueprint, Response, g, jsonify, render_template, request
 
@@ -11,13 +11,10 @@ from service.access.rules import access, check_form
 from service.api.operations import FileField, TextField, operation
 from service.api.uploads import images_in
 from service.classifier.loaded import LoadedClassifier
-from service.classifier.reviews import Reviews, reviewed_labels
+from service.classifier.reviews import Reviews, require_label, reviewed_labels
 from service.classifier.served import Case
 from service.problems import Problem
 from service.settings import Settings
-
-if TYPE_CHECKING:
-    from models.bundle.loading import Bundle
 
 __all__ = ["feedback_blueprint"]
 
@@ -58,7 +55,8 @@ def feedback_blueprint(
             raise Problem("no_feedback", "This service was started without --feedback.")
         with classifier.turn() as served:
             ((_, image),) = images_in(request, at_most=1)
-            label = _label(served.bundle)
+            label = _label()
+            require_label(label, reviewed_labels(served.bundle))
             (case,) = served.classify_cases([("image", image)])
             if not isinstance(case, Case):
                 raise Problem("unreadable_image", case.message)
@@ -72,8 +70,7 @@ def feedback_blueprint(
         check_form()
         if not reviews.kept:
             raise Problem("no_feedback", "This service keeps no feedback.")
-        label = _label(classifier.bundle)
-        found = reviews.redeem(request.form.get(CASE, ""), label, g.key.name)
+        found = reviews.redeem(request.form.get(CASE, ""), _label(), g.key.name)
         reviews.keep(found)
         return render_template("recorded.html", record=found)
 
@@ -86,16 +83,10 @@ def feedback_blueprint(
     return blueprint
 
 
-def _label(bundle: Bundle) -> str:
-    labels = reviewed_labels(bundle)
+def _label() -> str:
     given = request.form.getlist(LABEL)
-    if len(given) != 1 or given[0] not in labels:
-        raise Problem(
-            "wrong_value",
-            f"The field {LABEL!r} is {', '.join(given)[:40]!r}, expected one of "
-            f"{', '.join(labels)}.",
-        )
-    return given[0]
+    # Several are none.
+    return given[0] if len(given) == 1 else ""
 
 
 def _receipt(number: int, record: FeedbackRecord) -> dict[str, Any]:
@@ -105,4 +96,5 @@ def _receipt(number: int, record: FeedbackRecord) -> dict[str, Any]:
         "label": record.label,
         "reviewer": record.reviewer,
         "image_kept": record.image is not None,
+        "model": record.bundle[:16],
     }

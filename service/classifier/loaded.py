@@ -11,9 +11,11 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from features.errors import LesionError
+from features.storage.addresses import is_remote
 from service.classifier.served import Served
 from service.problems import SECONDS_TO_RETRY, Problem
 from service.telemetry.metrics import Metrics
@@ -188,9 +190,9 @@ class LoadedClassifier:
         return self._served is not None and self._process == os.getpid()
 
     def _prepare(self) -> Served:
-        before = self._served
-        classifier = None if before is None else self._again(before.classifier)
-        classifier = classifier or self._anew()
+        before, folder = self._served, self._folder()
+        classifier = None if before is None else self._again(before.classifier, folder)
+        classifier = classifier or self._anew(folder)
         # Imported late, as all that takes part of a second is, in which the server answers already.
         from threadpoolctl import threadpool_limits
 
@@ -199,21 +201,28 @@ class LoadedClassifier:
         threadpool_limits(limits=1, user_api="blas")
         return Served(classifier, self._settings, self.metrics)
 
-    def _anew(self) -> Classifier:
+    def _folder(self) -> Path:
+        if not is_remote(self._settings.bundle):
+            return self._settings.bundle
+        from models.bundle.fetching import fetch_bundle
+
+        return fetch_bundle(self._settings.bundle)
+
+    def _anew(self, folder: Path) -> Classifier:
         with ThreadPoolExecutor(1, "network") as beside:
-            network = beside.submit(self._ready_network)
+            network = beside.submit(self._ready_network, folder)
             # Meanwhile: these imports and the heads take as long as the network.
             from models.inference.classifier import Classifier
 
-            return Classifier.load(self._settings.bundle, self._settings.weights, network=network)
+            return Classifier.load(folder, self._settings.weights, network=network)
 
-    def _again(self, before: Classifier) -> Classifier | None:
+    def _again(self, before: Classifier, folder: Path) -> Classifier | None:
         from models.bundle.loading import load_bundle
 
-        bundle = load_bundle(self._settings.bundle)
+        bundle = load_bundle(folder)
         return before.with_bundle(bundle) if bundle.spec == before.bundle.spec else None
 
-    def _ready_network(self) -> ReadyNetwork:
+    def _ready_network(self, folder: Path) -> ReadyNetwork:
         from models.bundle.network import ready_network
 
-        return ready_network(self._settings.bundle, self._settings.weights)
+        return ready_network(folder, self._settings.weights)

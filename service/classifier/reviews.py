@@ -8,6 +8,7 @@ import hashlib
 import json
 import threading
 import zlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -16,6 +17,7 @@ from itsdangerous import BadData, URLSafeTimedSerializer
 
 from models.inference.feedback import FeedbackRecord
 from service.access.rules import access
+from service.access.signing import forgiving
 from service.classifier.loaded import LoadedClassifier
 from service.classifier.served import Case, Served
 from service.problems import Problem
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from models.bundle.loading import Bundle
     from models.inference.feedback_store import FeedbackStore
 
-__all__ = ["Reviews", "reviewed_labels"]
+__all__ = ["Reviews", "require_label", "reviewed_labels"]
 
 # As long as somebody stays signed in.
 _CASE_SECONDS: Final = 12 * 3600
@@ -35,7 +37,8 @@ class Reviews:
     """The feedback store of the process, and the tickets by which a page names a case.
 
     A page that shows a verdict carries what is to be recorded, signed, so that the image itself
-    need not be kept anywhere until the reviewer has decided.
+    need not be kept anywhere until the reviewer has decided, and any process with the same secret
+    can keep it: also one that serves another bundle meanwhile.
 
     Parameters
     ----------
@@ -73,6 +76,7 @@ class Reviews:
                 "fingerprint": bundle.fingerprint,
                 "bundle": bundle.identity,
                 "probability": case.verdict.probability,
+                "labels": reviewed_labels(bundle),
                 "embedding": base64.b64encode(row).decode("ascii"),
             }
         )
@@ -83,16 +87,19 @@ class Reviews:
         Raises
         ------
         Problem
-            If it was not made here, or too long ago.
+            If it was not made here, or too long ago, or the label is none of those that the page
+            had beside it.
         """
         try:
             values = _serializer().loads(ticket, max_age=_CASE_SECONDS)
             row = zlib.decompress(base64.b64decode(values.pop("embedding")))
-        except (BadData, ValueError, binascii.Error, zlib.error) as error:
+            labels = values.pop("labels")
+        except (BadData, LookupError, ValueError, binascii.Error, zlib.error) as error:
             raise Problem(
                 "wrong_value",
                 "The case is no longer known: classify the image again, then say what it was.",
             ) from error
+        require_label(label, labels)
         return FeedbackRecord(
             **values, embedding=np.frombuffer(row, "<f4"), label=label, reviewer=reviewer
         )
@@ -134,7 +141,22 @@ def _open(address: str) -> FeedbackStore:
 
 
 def _serializer() -> URLSafeTimedSerializer:
-    return URLSafeTimedSerializer(current_app.config["SECRET_KEY"], salt="case", serializer=json)
+    secret = current_app.config["SECRET_KEY"]
+    return forgiving(URLSafeTimedSerializer(secret, salt="case", serializer=json))
+
+
+def require_label(label: str, labels: Sequence[str]) -> None:
+    """Refuse a label that is none of `labels`.
+
+    Raises
+    ------
+    Problem
+    """
+    if label not in labels:
+        raise Problem(
+            "wrong_value",
+            f"The field 'label' is {label[:40]!r}, expected one of {', '.join(labels)}.",
+        )
 
 
 def reviewed_labels(bundle: Bundle) -> list[str]:

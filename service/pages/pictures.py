@@ -18,7 +18,9 @@ SIDE: Final = 448
 RAISES: Final = (230, 97, 1)
 LOWERS: Final = (94, 60, 153)
 _STRONGEST: Final = 0.9
-_COMPRESSION: Final = 6
+# Of each colour; more are not told apart by eye.
+_STEPS: Final = 127
+_COMPRESSION: Final = 3
 _KINDS: Final = {b"\xff\xd8\xff": "jpeg", b"\x89PNG": "png", b"RIFF": "webp"}
 
 
@@ -49,17 +51,18 @@ def overlay(effect: npt.NDArray[np.float32], width: int, height: int) -> str:
         ``data:`` address of a PNG.
     """
     largest = float(np.abs(effect).max()) or 1.0
-    fine = Image.fromarray(np.asarray(effect / largest, np.float32)).resize(
+    fine = Image.fromarray(np.asarray(effect * (_STEPS / largest), np.float32)).resize(
         (width, height), Image.Resampling.BICUBIC
     )
-    strength = np.clip(np.asarray(fine, np.float32), -1, 1)
-    pixels = np.empty((height, width, 4), np.uint8)
-    pixels[..., :3] = np.where(strength[..., np.newaxis] >= 0, RAISES, LOWERS)
+    steps = np.clip(np.asarray(fine).round(), -_STEPS, _STEPS) + _STEPS
+    # With a palette it takes an eighth of the time.
+    drawn = Image.fromarray(steps.astype(np.uint8), "P")
+    strength = np.arange(-_STEPS, _STEPS + 1)[:, np.newaxis] / _STEPS
+    drawn.putpalette(np.where(strength >= 0, RAISES, LOWERS).astype(np.uint8).tobytes())
     # A little more for the faint, which a grey picture swallows.
-    pixels[..., 3] = (np.abs(strength) ** 0.8 * _STRONGEST * 255).round()
+    opacity = (np.abs(strength) ** 0.8 * _STRONGEST * 255).round().astype(np.uint8)
     file = io.BytesIO()
-    # A tenth smaller takes 100 ms more.
-    Image.fromarray(pixels, "RGBA").save(file, "png", compress_level=_COMPRESSION)
+    drawn.save(file, "png", compress_level=_COMPRESSION, transparency=opacity.tobytes())
     return data_uri(file.getvalue(), "png")
 
 

@@ -26,7 +26,7 @@ from service.access.rules import access, check_form
 from service.api.classify import status_of
 from service.api.uploads import BadUpload, images_in, patient_in
 from service.classifier.loaded import LoadedClassifier
-from service.classifier.reviews import Reviews
+from service.classifier.reviews import Reviews, reviewed_labels
 from service.classifier.served import Case, Served
 from service.errors import wants_fragment
 from service.pages import wording
@@ -35,12 +35,15 @@ from service.problems import Problem
 from service.settings import Settings
 
 if TYPE_CHECKING:
+    from models.bundle.loading import Bundle
     from models.inference.verdict import Rejected
 
 __all__ = ["pages_blueprint"]
 
 # What a form asks for beside the verdict.
 SHOW: Final = "show"
+# The bundle that the page is of which sends a form.
+MODEL: Final = "model"
 NEIGHBOURS: Final = 5
 
 
@@ -56,15 +59,7 @@ def pages_blueprint(
     @blueprint.app_context_processor
     def on_every_page() -> dict[str, Any]:
         bundle = classifier.bundle if classifier.ready else None
-        fused = bundle.fusion if bundle else None
-        return {
-            "bundle": bundle,
-            "flagging": wording.in_people(bundle.metrics) if bundle else None,
-            "flagging_with": wording.in_people(fused.metrics) if fused else None,
-            "marks": {mark: MARKS[mark] for mark in bundle.marks} if bundle else {},
-            "notice": NOT_A_DIAGNOSIS,
-            "settings": settings,
-        }
+        return {**_about(bundle), "notice": NOT_A_DIAGNOSIS, "settings": settings}
 
     @blueprint.before_request
     def sign_in_first() -> AnyResponse | None:
@@ -95,7 +90,13 @@ def pages_blueprint(
                 similar=NEIGHBOURS if "similar" in request.form.getlist(SHOW) else 0,
             )
             cards = _cards(served, reviews, images, found)
-        page = render_template(template, cards=cards, bundle=served.bundle)
+        # Of the bundle that judged: another may be served by now, here or where the form is from.
+        of_it = _about(served.bundle)
+        if reviews.welcome:
+            of_it["review"] = {"labels": reviewed_labels(served.bundle)}
+        if request.form.get(MODEL, now := served.bundle.identity[:16]) != now:
+            of_it["replaced"] = now
+        page = render_template(template, cards=cards, **of_it)
         return make_response(page, status_of(found))
 
     @blueprint.post("/look")
@@ -104,7 +105,7 @@ def pages_blueprint(
         with classifier.turn() as served:
             check_form()
             ((_, image),) = images_in(request, at_most=1)
-            if request.form.get("model") != served.bundle.identity[:16]:
+            if request.form.get(MODEL) != served.bundle.identity[:16]:
                 raise Problem(
                     "wrong_value",
                     "Another model is served since the image was judged: classify it again.",
@@ -147,6 +148,17 @@ def pages_blueprint(
         return render_template("privacy.html")
 
     return blueprint
+
+
+def _about(bundle: Bundle | None) -> dict[str, Any]:
+    """Give what pages say of a bundle."""
+    fused = bundle.fusion if bundle else None
+    return {
+        "bundle": bundle,
+        "flagging": wording.in_people(bundle.metrics) if bundle else None,
+        "flagging_with": wording.in_people(fused.metrics) if fused else None,
+        "marks": {mark: MARKS[mark] for mark in bundle.marks} if bundle else {},
+    }
 
 
 def _cards(

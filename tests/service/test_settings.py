@@ -25,6 +25,7 @@ def test_a_field_is_an_option_and_a_variable_with_its_default(
 
 def test_a_secret_is_not_printed() -> None:
     assert "0123456789abcdef" not in repr(Settings(bundle=Path(), secret="0123456789abcdef"))  # noqa: S106
+    assert "letmein" not in repr(Settings(bundle=Path(), feedback="postgresql://u:letmein@h/n"))
 
 
 def test_settings_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -109,9 +109,14 @@ class ShardFolder:
         """Read a column of all items; an image that is in several shards has its first row."""
         if name == "row":
             return self._rows()
-        parts = [self.part_column(part, name) for part in range(len(self.marks))]
-        kind = NUMBER_COLUMNS.get(name, np.str_)
-        return np.concatenate([np.empty(0, kind), *parts])
+        # Filled piece by piece, since two copies of a long column may be too much.
+        found = np.empty(self.part_bounds[-1][1], NUMBER_COLUMNS.get(name, np.str_))
+        for part, (start, end) in enumerate(self.part_bounds):
+            piece = self.part_column(part, name)
+            if piece.dtype.itemsize > found.dtype.itemsize:
+                found = found.astype(piece.dtype)
+            found[start:end] = piece
+        return found
 
     def failures(self, part: int) -> list[tuple[str, str, str, str]]:
         """Read which images of a shard could not be read: sha256, path, code and reason."""
@@ -300,8 +305,10 @@ def _first_of_copies(
 ) -> npt.NDArray[np.int64]:
     """Let items of the same image, (n,), have the row of the first of them."""
     order = np.argsort(beginnings[:, 0], kind="stable")
-    one = beginnings[order]
-    same = (one[1:] == one[:-1]).all(axis=1)
+    first = beginnings[order, 0]
+    same = first[1:] == first[:-1]
+    again = np.flatnonzero(same)
+    same[again] = beginnings[order[again], 1] == beginnings[order[again + 1], 1]
     if not same.any():
         return rows
     heads = np.flatnonzero(np.concatenate([[True], ~same]))

@@ -53,7 +53,7 @@ class Mark:
         Embeddings; image files; embeddings whose files are gone; images that could not be read.
     images_sha256 : str
         Of the hashes of all images, sorted, one a line.
-    images, weights_path, trained_on, synthetic, reader, created, software, plan
+    images, weights_path, trained_on, synthetic, reader, created, software
         As in the feature file.
     """
 
@@ -76,7 +76,6 @@ class Mark:
     reader: int = 1
     created: str = ""
     software: dict[str, str] = field(default_factory=dict)
-    plan: dict[str, Any] = field(default_factory=dict)
 
     @property
     def spec(self) -> ExtractorSpec:

@@ -13,8 +13,9 @@ from typing import Any, Final
 from features.datasets.reading.collections import ID_COLUMNS, LABEL_COLUMNS, named_like, spelt
 from features.datasets.vocabulary import is_known_class, is_missing, number
 from features.errors import DatasetError
-from features.images.decoding import IMAGE_SUFFIXES
+from features.images.formats import IMAGE_SUFFIXES
 from features.presenting import NAME_ERRORS
+from features.storage.fetching import fetch
 
 __all__ = ["Table", "read_table"]
 
@@ -72,6 +73,7 @@ def read_table(path: Path, is_image: Callable[[str], bool] = lambda _: False) ->
     Parameters
     ----------
     path : Path
+        A file, or the address of one.
     is_image : callable, optional
         Whether a cell names one of the images there are, to tell a header from data by.
 
@@ -83,6 +85,8 @@ def read_table(path: Path, is_image: Callable[[str], bool] = lambda _: False) ->
     ------
     DatasetError
         If the file can't be read or is no table.
+    StorageError
+        If an address can't be read.
     """
     notes: list[str] = []
     rows = _rows(path, notes)
@@ -112,7 +116,7 @@ def read_table(path: Path, is_image: Callable[[str], bool] = lambda _: False) ->
 def _rows(path: Path, notes: list[str]) -> list[tuple[int, list[str]]]:
     """Read by what the file is, whatever its name ends in."""
     try:
-        with path.open("rb") as file:
+        with fetch(path).open("rb") as file:
             start = file.read(4)
     except OSError as error:
         raise DatasetError(f"{path} can't be read ({error.strerror})") from error
@@ -158,7 +162,7 @@ def _crosses_to_flags(body: Sequence[list[str]]) -> None:
 
 def _read_text(path: Path, notes: list[str]) -> list[tuple[int, list[str]]]:
     try:
-        text, code = _decoded(path.read_bytes())
+        text, code = _decoded(fetch(path).read_bytes())
         if "\0" in text:
             raise csv.Error("it holds zero bytes")
         if text.lstrip().startswith("||"):
@@ -244,7 +248,7 @@ def _read_excel(path: Path, notes: list[str]) -> list[tuple[int, list[str]]]:
         ) from error
     try:
         # By its content, whatever its name ends in.
-        with path.open("rb") as file:
+        with fetch(path).open("rb") as file:
             book = openpyxl.load_workbook(file, read_only=True, data_only=True)
             sheets = {sheet.title: _sheet(sheet) for sheet in book.worksheets}
             book.close()

@@ -12,10 +12,10 @@ from typing import Final
 
 from features.datasets.vocabulary import words
 from features.errors import DatasetError
-from features.images.decoding import IMAGE_SUFFIXES
-from features.images.formats import NOT_READ
+from features.images.formats import IMAGE_SUFFIXES, NOT_READ
 from features.images.sources.files import Source, open_source
 from features.numbers import count
+from features.storage.addresses import as_place, full_name, is_remote
 
 __all__ = ["LeftOut", "Walk", "image_files", "own_name", "walk", "walk_all", "walk_source"]
 
@@ -101,7 +101,7 @@ def walk(root: str | Path, seen: set[str] | None = None) -> Walk:
 
 def walk_source(source: Source) -> Walk:
     """List the images of an archive, a list and so on, as `walk` does those below a folder."""
-    found = Walk()
+    found = Walk(left_out=[LeftOut(name, why) for name, why in source.refused.items()])
     for name in sorted(member.name for member in source.members):
         *folders, last = name.split("/")
         if any(map(_is_system, folders)):
@@ -124,8 +124,8 @@ def walk_all(
         folder if source is None else source.root
         for folder, source in zip(roots, sources, strict=True)
     ]
-    real = [os.path.abspath(place) for place in where]
-    base = where[0] if len(roots) == 1 else Path(os.path.commonpath(real))
+    real = [full_name(place) for place in where]
+    base = where[0] if len(roots) == 1 else _common(real)
     seen: set[str] = set()
     paths: list[str] = []
     above: list[tuple[str, ...]] = []
@@ -163,6 +163,17 @@ def walk_all(
             f"({count(others, 'other file')}): expected files that end in {known}"
         )
     return base, paths, above, left_out, others
+
+
+def _common(places: Sequence[str]) -> Path:
+    kinds = {place.partition("://")[0] if is_remote(place) else "": place for place in places}
+    if len(kinds) > 1:
+        first, second, *_ = kinds.values()
+        raise DatasetError(
+            f"got images in places of several kinds, {first} and {second}: make a feature file of "
+            "each, and join them with `python -m features merge`"
+        )
+    return as_place(os.path.commonpath(places))
 
 
 def own_name(place: str | Path) -> str:

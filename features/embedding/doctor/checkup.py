@@ -13,7 +13,7 @@ from features.errors import ExtractorError
 from features.networks.engines import has_openvino, plan_engine
 from features.networks.registry import DEFAULT_NETWORK, NETWORKS, KerasApplication
 from features.networks.weights import keras_folder
-from features.user_cache import user_cache
+from features.storage.user_cache import user_cache
 
 __all__ = ["EXTRAS", "check"]
 
@@ -25,8 +25,12 @@ EXTRAS: Final = {
     "parquet": (("pyarrow",), "tables in .parquet"),
     "int8": (("nncf",), "--precision int8"),
     "onnx": (("onnx",), "networks in ONNX files"),
+    "timm": (("timm", "torch", "onnx"), "networks of timm, exported once"),
+    "hf": (("transformers", "torch", "torchvision", "onnx"), "those of Hugging Face"),
     "jax": (("jax",), "networks computed by JAX, as on GPUs"),
     "gunicorn": (("gunicorn",), "several processes of the service"),
+    "neighbours": (("usearch",), "copies among 200,000 images and more"),
+    "postgres": (("psycopg",), "feedback that several machines keep in PostgreSQL"),
     "redis": (("redis",), "limits that several processes of the service share"),
 }
 _BACKENDS: Final = ("tensorflow", "jax", "torch")

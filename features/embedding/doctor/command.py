@@ -17,6 +17,7 @@ from features.embedding.specification import ExtractorSpec
 from features.errors import ExtractorError
 from features.networks.engines import PRECISIONS
 from features.networks.imported.lookup import find_network
+from features.networks.imported.torch_networks import from_hub
 from features.networks.registry import DEFAULT_NETWORK, NETWORKS, RECIPES
 from features.presenting import json_text, shown
 
@@ -41,7 +42,7 @@ _MARKS: Final = {"ok": "ok", "missing": "MISSING", "optional": "-"}
 )  # fmt: skip
 @click.option(
     "--network", default=DEFAULT_NETWORK, show_default=True,
-    metavar="NAME|FILE.onnx|PACKAGE.MODULE:FUNCTION",
+    metavar="NAME|FILE.onnx|timm:NAME|hf:NAME|PACKAGE.MODULE:FUNCTION",
     help="With --benchmark: the network, as for extract_features.py.",
 )  # fmt: skip
 @click.option(
@@ -73,8 +74,10 @@ def doctor(
     found = check(out)
     rates, name = None, ""
     if benchmark:
-        frozen, brought = find_network(network)
         # Random weights take the same time, and are always at hand; ONNX files bring theirs.
+        frozen, brought = find_network(
+            network, weights="untrained" if from_hub(network) else "imagenet"
+        )
         extractor = load_extractor(
             frozen, brought or "untrained", recipe=recipe, engine=engine, precision=precision
         )

@@ -2,6 +2,7 @@
 
 planning: Shard, into_shards, number_of_shards, state_of_file
 running: ShardBusy, ShardResult, is_done, publish, require_same_options, run_shard
+cloud: CloudShards, state_for
 local: require_nothing_lost_from, run_shards
 """
 

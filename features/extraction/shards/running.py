@@ -323,7 +323,7 @@ def _describe(made: Path, shard: Shard, key: str) -> Mark:
             name: getattr(features, name)
             for name in (
                 *("images", "weights_path", "trained_on", "synthetic"),
-                *("reader", "created", "software", "plan"),
+                *("reader", "created", "software"),
             )
         },
     )

@@ -8,10 +8,20 @@ from pathlib import Path, PurePath
 from typing import Final, Protocol
 
 from features.errors import DatasetError, UnreadableImage
+from features.images.formats import IMAGE_SUFFIXES
 from features.images.sources.archives import Tar, Zip, is_tar, is_zip
 from features.images.sources.hdf5 import Hdf5, is_hdf5
-from features.images.sources.lists import is_list, listed
+from features.images.sources.lists import is_list, is_table, listed, tabled
 from features.images.sources.member import MAX_BYTES, Member
+from features.images.sources.remote import (
+    fetched_archive,
+    is_archive,
+    listed_below,
+    read_remote,
+    require_readable,
+)
+from features.storage.addresses import as_place, is_remote
+from features.storage.fetching import fetch
 
 __all__ = ["Container", "Source", "file_digest", "open_source", "read_file"]
 
@@ -21,7 +31,7 @@ _OTHER_ARCHIVES: Final = {
     b"Rar!\x1a\x07": "a RAR archive",
     b"\x28\xb5\x2f\xfd": "compressed by Zstandard",
 }
-_TABLES: Final = frozenset({".csv", ".tsv", ".xlsx", ".xls", ".json"})
+_TABLES: Final = frozenset({".xlsx", ".xls", ".json"})
 
 
 class Container(Protocol):
@@ -53,12 +63,22 @@ class Source:
         In the order in which they lie there.
     all_images : bool
         Whether everything is to be taken for an image, whatever its name ends in.
+    refused : dict of str to str, optional
+        Names of what is there and can't be read under them, and why.
     """
 
-    def __init__(self, root: Path, members: list[Member], *, all_images: bool) -> None:
+    def __init__(
+        self,
+        root: Path,
+        members: list[Member],
+        *,
+        all_images: bool,
+        refused: dict[str, str] | None = None,
+    ) -> None:
         self.root = root
         self.members = members
         self.all_images = all_images
+        self.refused = refused or {}
 
 
 def open_source(path: str | Path) -> Source:
@@ -68,7 +88,8 @@ def open_source(path: str | Path) -> Source:
     ----------
     path : str or Path
         An image; a zip or tar archive, which is read in place; an HDF5 file of encoded images by
-        id; or a text file of one path a line. Not a folder.
+        id; a text file of one path or address a line, or a table with a column of them; or an
+        address of any of these, or of what begins so. Not a folder of this machine.
 
     Returns
     -------
@@ -78,7 +99,11 @@ def open_source(path: str | Path) -> Source:
     ------
     DatasetError
         If the file can't be read, is none of these, or holds what could do harm.
+    StorageError
+        If an address can't be read or listed.
     """
+    if is_remote(path):
+        return _open_remote(as_place(path))
     file = Path(path)
     if not file.exists():
         raise DatasetError(
@@ -104,10 +129,34 @@ def open_source(path: str | Path) -> Source:
     found = _opened(file)
     if found is not None:
         return Source(file, found.members(), all_images=found.all_images)
-    if is_list(file):
-        root, names = listed(file)
-        return Source(root, [Member(name) for name in names], all_images=True)
+    if is_list(file) or is_table(file):
+        return _open_list(file, file)
     return Source(file.parent, [Member(file.name)], all_images=True)
+
+
+def _open_remote(place: Path) -> Source:
+    if is_archive(place):
+        file = fetch(place)
+        found = _opened(file)
+        if found is None:
+            raise DatasetError(f"{place} is not the archive that its name says: look what it is")
+        return Source(place, found.members(), all_images=found.all_images)
+    if is_list(place) or is_table(place):
+        return _open_list(fetch(place), place)
+    if place.suffix.lower() in _TABLES:
+        raise DatasetError(f"{place} is a table, and here images are expected: save it as .csv")
+    if place.suffix.lower() in IMAGE_SUFFIXES:
+        require_readable(place)
+        return Source(place.parent, [Member(place.name)], all_images=True)
+    members, refused = listed_below(place)
+    return Source(place, members, all_images=False, refused=refused)
+
+
+def _open_list(file: Path, place: Path) -> Source:
+    root, names = (listed if is_list(place) else tabled)(file, place)
+    if is_remote(root):
+        require_readable(root / names[0])
+    return Source(root, [Member(name) for name in names], all_images=True)
 
 
 def read_file(path: Path) -> bytes:
@@ -127,6 +176,8 @@ def read_file(path: Path) -> bytes:
     UnreadableImage
         If there is no such file, it is no ordinary one, or it is too large for any image.
     """
+    if is_remote(path):
+        return _read_remote(path)
     try:
         # Reading a pipe would wait for ever.
         if path.exists() and not path.is_file():
@@ -150,6 +201,8 @@ def file_digest(path: Path) -> str:
     UnreadableImage
         As `read_file` does, but for a large file in a folder, which is read in pieces.
     """
+    if is_remote(path):
+        return hashlib.sha256(read_file(path)).hexdigest()
     digest = hashlib.sha256()
     try:
         if path.exists() and not path.is_file():
@@ -164,6 +217,16 @@ def file_digest(path: Path) -> str:
             ) from error
         digest.update(read_file(path))
     return digest.hexdigest()
+
+
+def _read_remote(path: Path) -> bytes:
+    if (inside := fetched_archive(str(as_place(path)))) is not None:
+        file, name = inside
+        container = _opened(file)
+        if container is None:
+            raise UnreadableImage("unreadable", f"{file} is no archive any more: run it again")
+        return container.read(name)
+    return read_remote(str(as_place(path))).given()
 
 
 def _within(path: Path) -> tuple[Container, str] | None:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from features.networks.keras import import_keras
-from features.user_cache import user_cache
+from features.storage.user_cache import user_cache
 
 __all__ = ["begin", "keep_compiled"]
 

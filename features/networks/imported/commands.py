@@ -10,8 +10,9 @@ import click
 
 from features.errors import ExtractorError
 from features.networks.imported.description import read_description, template
-from features.networks.imported.lookup import find_network
+from features.networks.imported.lookup import find_network, previewed_network
 from features.networks.imported.onnx_file import Found, inspect_onnx
+from features.networks.imported.torch_networks import from_hub
 from features.networks.registry import DEFAULT_NETWORK, NETWORKS, KerasApplication, Network
 from features.presenting import shown
 
@@ -44,22 +45,35 @@ def networks(context: click.Context, as_json: bool) -> None:
             "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         )
     click.echo(
-        f"\n{DEFAULT_NETWORK} is the default. Others: --network FILE.onnx, or "
-        "package.module:function for a Keras model of your own; see docs/networks.md"
+        f"\n{DEFAULT_NETWORK} is the default. Others: --network FILE.onnx; timm:NAME and hf:NAME "
+        "(pip install 'lesion-classifier[timm]' or [hf]), exported to ONNX once: of timm 1.0.31 "
+        "1,826 sets of weights for 1,371 architectures, such as ResNet, ConvNeXt, EfficientNet, "
+        "Swin, ViT, DINOv2, CLIP; package.module:function for a Keras model of your own; see "
+        "docs/networks.md"
     )
 
 
 @networks.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("network", metavar="FILE.onnx|timm:NAME|hf:NAME")
 @click.option(
     "--describe", type=click.Path(path_type=Path), metavar="FILE",
-    help="Its description; by default the TOML file beside it.",
+    help="Its description; by default the TOML file beside it, or what timm or Hugging Face say.",
 )  # fmt: skip
-def check(file: Path, describe: Path | None) -> None:
-    """Say what an ONNX file takes and gives, and what would be done with it; nothing is embedded.
+@click.option(
+    "--weights", default="imagenet", metavar="PATH|untrained",
+    help="Weights of timm: or hf:, as for extract_features.py.",
+)  # fmt: skip
+def check(network: str, describe: Path | None, weights: str) -> None:
+    """Say what a network takes and gives, and what would be done with it; nothing is embedded.
 
-    Without a description one is printed, to be filled in.
+    Of an ONNX file without a description one is printed, to be filled in. Of timm and Hugging Face
+    nothing is exported or kept, and of timm nothing is fetched.
     """
+    if from_hub(network):
+        for line in _previewed(network, describe, weights):
+            click.echo(shown(line))
+        return
+    file = Path(network)
     found = inspect_onnx(file)
     for what, ports in (("takes", found.inputs), ("gives", found.outputs)):
         for port in ports:
@@ -72,8 +86,7 @@ def check(file: Path, describe: Path | None) -> None:
         click.echo(_template(file, found))
         raise ExtractorError(f"{file} has no description: write {beside}")
     read_description(beside, str(found))
-    network, _ = find_network(str(file), beside)
-    for line in _told(network):
+    for line in _told(find_network(str(file), beside)[0]):
         click.echo(shown(line))
 
 
@@ -89,6 +102,17 @@ def _row(network: Network) -> dict[str, Any]:
         "gated": "no" if isinstance(network.origin, KerasApplication) else "",
         "layers": dict(network.layers),
     }
+
+
+def _previewed(name: str, describe: Path | None, weights: str) -> list[str]:
+    network, besides = previewed_network(name, describe, weights)
+    fetched = weights == "imagenet"
+    where = "those that are published under its name, fetched once" if fetched else weights
+    return [
+        besides.replace("found in the file: ", ""),
+        f"weights {where}" + ("" if not fetched else "; what is read off it is settled then"),
+        *_told(network),
+    ]
 
 
 def _template(file: Path, found: Found) -> str:
@@ -121,8 +145,8 @@ def _told(network: Network) -> list[str]:
         f"name   {network.name}; licence {network.licence or 'not said'}; trained on "
         f"{network.trained_on or 'not said'}",
         f"pixels {network.input_size} x {network.input_size}, {how.channels}, {origin.layout}: "
-        f"(pixel / {how.divisor:g} - {how.mean}) / {how.deviation}; the "
-        + ("whole image, squashed" if fast.views == ("identity",) else f"view {fast.views[0]}"),
+        f"(pixel / {how.divisor:g} - {how.mean}) / {how.deviation}; "
+        f"{_seen(fast.views[0])}",
         f"reads  {read}",
         f"length {sum(network.layers.values()):,} (recipe fast)",
     ]
@@ -132,3 +156,11 @@ def _told(network: Network) -> list[str]:
         else "maps   where it looked can't be shown: nothing that is read is spread over the image"
     )
     return told
+
+
+def _seen(view: str) -> str:
+    region, colon, _ = view.partition(":")
+    part = f"the middle {region.removeprefix('centre')} of the shorter side"
+    return (part if colon else "the whole image, squashed") + (
+        ", bicubic" if view.endswith("~bicubic") else ""
+    )

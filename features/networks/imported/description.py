@@ -19,13 +19,20 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["Description", "described_by", "from_values", "read_description", "template"]
+__all__ = [
+    "Description",
+    "described_by",
+    "from_text",
+    "from_values",
+    "read_description",
+    "template",
+]
 
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _MOST_BYTES: Final = 64 * 1024
 _ABOUT: Final = ("name", "licence", "trained_on")
 _INPUT: Final = (
-    "name", "layout", "channels", "range", "mean", "deviation", "size", "fit", "crop",
+    "name", "layout", "channels", "range", "mean", "deviation", "size", "fit", "crop", "resize",
 )  # fmt: skip
 _OUTPUT: Final = ("names", "tokens", "prefix", "pooling")
 
@@ -47,6 +54,8 @@ class Description:
     crop : float, optional
         The middle square of this part of the image's shorter side is what the network sees; by
         default the whole image is squashed to a square.
+    resize : {"bilinear", "bicubic"}
+        How pixels are interpolated.
     input_name : str, optional
         By default the only one there is.
     outputs : tuple of str
@@ -72,6 +81,7 @@ class Description:
     channels: str = "RGB"
     layout: str = "NCHW"
     crop: float | None = None
+    resize: str = "bilinear"
     input_name: str | None = None
     outputs: tuple[str, ...] = ()
     tokens: str | None = None
@@ -98,7 +108,17 @@ class Description:
     @property
     def view(self) -> str:
         """The view of an image that the network is given."""
-        return "identity" if self.crop is None else f"centre{self.crop:g}:identity"
+        part = "" if self.crop is None else f"centre{self.crop:g}:"
+        return f"{part}identity{self._interpolation}"
+
+    @property
+    def closer_view(self) -> str:
+        """The view of the lesion, for the network."""
+        return f"lesion:identity{self._interpolation}"
+
+    @property
+    def _interpolation(self) -> str:
+        return "" if self.resize == "bilinear" else f"~{self.resize}"
 
     def preparation(self) -> tuple[str, ...]:
         """List all that changes a number and is in no other part of a specification."""
@@ -200,7 +220,7 @@ def from_values(values: Mapping[str, Any]) -> Description:
     name = values.get("name", "")
     if not _NAME.fullmatch(name):
         raise ExtractorError(
-            f"got name = {name!r}, expected up to 64 letters, digits, dots, dashes and underscores"
+            f"got name = {name!r}, expected up to 96 letters, digits, dots, dashes and underscores"
         )
     crop = _crop(given)
     tokens = _choice(out, "output.tokens", ("class", "patches", "both"), None)
@@ -212,6 +232,7 @@ def from_values(values: Mapping[str, Any]) -> Description:
         channels=str(_choice(given, "input.channels", ("RGB", "BGR"), "RGB")),
         layout=str(_choice(given, "input.layout", ("NCHW", "NHWC"), "NCHW")),
         crop=crop,
+        resize=str(_choice(given, "input.resize", ("bilinear", "bicubic"), "bilinear")),
         input_name=_text(given, "input.name"),
         outputs=_names(out),
         tokens=tokens,
@@ -221,6 +242,11 @@ def from_values(values: Mapping[str, Any]) -> Description:
         licence=values.get("licence", ""),
         trained_on=values.get("trained_on", ""),
     )
+
+
+def from_text(text: str) -> Description:
+    """Read a description that this program wrote."""
+    return from_values(tomllib.loads(text))
 
 
 def template(
@@ -238,7 +264,8 @@ def template(
         "range = ?          # what pixels of 0 and 255 become: [0, 1], [0, 255] or [-1, 1]\n"
         "mean = ?           # subtracted after that: a number, or three\n"
         "deviation = ?      # divided by after that\n"
-        'fit = "squash"     # or "crop", with crop = 0.875: the middle of the shorter side\n\n'
+        'fit = "squash"     # or "crop", with crop = 0.875: the middle of the shorter side\n'
+        'resize = "bilinear"  # or "bicubic"\n\n'
         "[output]\n"
         f"names = {json.dumps(list(outputs))}\n"
     )

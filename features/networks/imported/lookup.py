@@ -11,14 +11,16 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
-from features.errors import ExtractorError
+from features.errors import ExtractorError, WeightsError
 from features.networks.imported.description import (
     Description,
     described_by,
+    from_text,
     read_description,
 )
-from features.networks.imported.onnx_file import Found, inspect_onnx
+from features.networks.imported.onnx_file import Found, Port, inspect_onnx
 from features.networks.imported.own_model import call_function, found_in, keep_weights, output_of
+from features.networks.imported.torch_networks import exported_network, from_hub, preview_network
 from features.networks.registry import (
     NETWORKS,
     Network,
@@ -29,10 +31,9 @@ from features.networks.registry import (
 )
 from features.presenting import shown
 
-__all__ = ["bundled_network", "find_network", "known_name"]
+__all__ = ["bundled_network", "find_network", "known_name", "previewed_network"]
 
 _FUNCTION: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
-_ELSEWHERE: Final = ("timm", "hf")
 _OUTPUTS_SHOWN: Final = 8
 
 
@@ -48,17 +49,22 @@ def known_name(name: str) -> str | None:
     return plain.get(_plain(name))
 
 
-def find_network(name: str, description: Path | None = None) -> tuple[Network, Path | None]:
+def find_network(
+    name: str, description: Path | None = None, weights: str = "imagenet"
+) -> tuple[Network, Path | None]:
     """Find the network that a user asked for.
 
     Parameters
     ----------
     name : str
         One of `features.networks.registry.NETWORKS`, also as Keras writes it; the path of an ONNX
-        file; or ``package.module:function``.
+        file; ``timm:NAME`` or ``hf:NAME``; or ``package.module:function``.
     description : Path, optional
         Of a network that is not known by its name; by default the file beside an ONNX file that
-        has its name and ends in ``.toml``.
+        has its name and ends in ``.toml``, or what timm or Hugging Face say of theirs.
+    weights : str, optional
+        As the user gave them. Those of timm's and Hugging Face's networks are in the file that
+        they are exported to; the others' are for `features.networks.weights.resolve_weights`.
 
     Returns
     -------
@@ -70,6 +76,8 @@ def find_network(name: str, description: Path | None = None) -> tuple[Network, P
     ------
     ExtractorError
         If there is no such network, or what is said of it doesn't fit it.
+    WeightsError
+        If weights are given for a network that brings its own, or can't be had.
     """
     known = known_name(name)
     if known is not None:
@@ -78,20 +86,52 @@ def find_network(name: str, description: Path | None = None) -> tuple[Network, P
                 f"{known} is known here and needs no description: leave --describe out"
             )
         return NETWORKS[known], None
-    kind, colon, rest = name.partition(":")
-    if colon and kind in _ELSEWHERE:
-        raise ExtractorError(
-            f"{name} can't be fetched by this program: export {rest} to ONNX once where torch is "
-            "installed, and give --network FILE.onnx (docs/networks.md has the lines)"
-        )
+    if from_hub(name):
+        return _from_hub(name, description, weights)
     if name.lower().endswith(".onnx"):
-        return _from_onnx(Path(name), description)
-    if _FUNCTION.fullmatch(name):
-        return _from_function(name, description)
-    raise ExtractorError(
-        f"got network {name!r}, expected a name (`python -m features networks` lists them), "
-        "FILE.onnx or package.module:function"
-    )
+        found = _from_onnx(Path(name), description)
+    elif _FUNCTION.fullmatch(name):
+        found = _from_function(name, description)
+    else:
+        raise ExtractorError(
+            f"got network {name!r}, expected a name (`python -m features networks` lists them), "
+            "FILE.onnx, timm:NAME, hf:NAME or package.module:function"
+        )
+    if weights not in ("imagenet", name):
+        raise WeightsError(
+            f"got weights {weights} for {name}, which holds its own: leave --weights out"
+        )
+    return found
+
+
+def previewed_network(name: str, description: Path | None, weights: str) -> tuple[Network, str]:
+    """Say what a network of timm or Hugging Face would be, as far as is known without its weights.
+
+    Returns
+    -------
+    Network
+        Its file is not there.
+    str
+        What a person should know besides.
+
+    Raises
+    ------
+    ExtractorError, WeightsError
+        As of `find_network`.
+    """
+    told = preview_network(name, weights)
+    image = Port("image", (1, 3, told["size"], told["size"]), "f32")
+    ports = (Port(each, tuple(shape), "f32") for each, shape in told["outputs"])
+    found = Found((image,), tuple(ports), ())
+    if description is not None:
+        said = read_description(description, str(found))
+    elif told["description"] is None:
+        raise _unprepared(name, told["unsaid"], found)
+    else:
+        said = from_text(told["description"])
+    network, _ = _described(Path(name), said, f"the description of {name}", found)
+    libraries = ", ".join(f"{each} {version}" for each, version in told["libraries"].items())
+    return network, f"{found}; {told['parameters']:,} numbers; exported by {libraries}"
 
 
 def bundled_network(
@@ -134,6 +174,23 @@ def _from_onnx(path: Path, description: Path | None) -> tuple[Network, Path]:
     return _onnx_network(path, told, found)
 
 
+def _from_hub(name: str, description: Path | None, weights: str) -> tuple[Network, Path]:
+    made = exported_network(name, weights)
+    if description is None and made.description is None:
+        raise _unprepared(name, made.unsaid, inspect_onnx(made.path))
+    network, path = _from_onnx(made.path, description or made.description)
+    if made.untrained and isinstance(network.origin, OnnxFile):
+        network = replace(network, origin=replace(network.origin, untrained=True))
+    return network, path
+
+
+def _unprepared(name: str, unsaid: str, found: Found) -> ExtractorError:
+    return ExtractorError(
+        f"{name} wants {unsaid}, which this program can't prepare: say with --describe FILE what "
+        f"it is to be given instead; {found}"
+    )
+
+
 def _onnx_network(
     path: Path, told: Description, found: Found | None = None
 ) -> tuple[Network, Path]:
@@ -151,7 +208,11 @@ def _onnx_network(
             f"{where} says layout {told.layout}, size {told.size} and three colours, "
             f"which the input {given} can't take: {found}"
         )
-    sized = inspect_onnx(path, told.size, given.name, told.layout)
+    return _described(path, told, where, inspect_onnx(path, told.size, given.name, told.layout))
+
+
+def _described(path: Path, told: Description, where: str, sized: Found) -> tuple[Network, Path]:
+    told = replace(told, input_name=_input(told, sized, where))
     ports = {port.name: port.shape for port in sized.outputs}
     told = replace(
         told,
@@ -159,9 +220,8 @@ def _onnx_network(
         external=tuple(f"{name}:{sha256}" for name, sha256 in sized.files),
     )
     readings, channels = _read_off(told, ports, where, str(sized))
-    origin = OnnxFile(
-        path, given.name, told.layout, MappingProxyType(readings), told.prefix, sized.files
-    )
+    input_, read = str(told.input_name), MappingProxyType(readings)
+    origin = OnnxFile(path, input_, told.layout, read, told.prefix, sized.files)
     return _network(told.name, origin, told, readings, channels), path
 
 
@@ -231,7 +291,7 @@ def _network(
     channels: Mapping[str, int],
 ) -> Network:
     views = (told.view,)
-    closer = (told.view, "lesion:identity")
+    closer = (told.view, told.closer_view)
     spread = [name for name, each in readings.items() if each.what in {"map", "patches"}]
     pooling = "mean+std" if len(spread) == len(readings) else "mean"
     several = Recipe(tuple(readings), pooling, closer, colour="shades-of-grey")

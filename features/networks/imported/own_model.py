@@ -21,7 +21,7 @@ import numpy as np
 from features.errors import ExtractorError
 from features.networks.imported.description import Description, from_values
 from features.networks.registry import OwnModel
-from features.user_cache import user_cache
+from features.storage.user_cache import user_cache
 
 _STRUCTURE: Final = "structure"
 

@@ -13,7 +13,7 @@ from features.cache.rows import Rows
 from features.embedding.joined import JoinedSpec
 from models.heads.base import Head
 from models.heads.ensemble import ENSEMBLE, MEMBERS, side_by_side
-from models.heads.fold import Fold
+from models.heads.folds.fold import Fold
 from models.machine import available, needed_at_once
 from models.training.fitting import fit_ensemble, fit_heads
 from models.training.options import Options, Progress, Study, make_study

@@ -5,7 +5,8 @@ One feature file is the list of length one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -53,7 +54,7 @@ def join_features(files: Mapping[str, Features] | Features) -> JoinedFeatures:
         return files
     members = {files.spec.network: files} if isinstance(files, Features) else dict(files)
     first, spec = next(iter(members.values())), JoinedSpec(tuple(f.spec for f in members.values()))
-    table: Any = _SideBySide([each.embeddings for each in members.values()])
+    table = _SideBySide([each.embeddings for each in members.values()])
     values = {**vars(first), "synthetic": any(each.synthetic for each in members.values())}
     # Wherever features are read, the two have the same to say.
     values |= {"spec": cast("ExtractorSpec", spec), "embeddings": Rows(table), "members": members}
@@ -70,6 +71,11 @@ class _SideBySide:
 
     def __len__(self) -> int:
         return self.shape[0]
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[_SideBySide]:
+        """Each of them is opened when it is looked at."""
+        yield self
 
     def __getitem__(self, key: Any) -> npt.NDArray[np.float32]:
         parts = [np.asarray(each[key], np.float32) for each in self._tables]

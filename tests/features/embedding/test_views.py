@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from features.cache.contents import read_features
 from features.datasets.folders import find_images
@@ -91,6 +93,17 @@ def test_names_of_views_are_read_back(turns: list[str], sizes: list[int]) -> Non
 def test_views_without_sense_are_refused(names: tuple[str, ...], said: str) -> None:
     with pytest.raises(ExtractorError, match=said):
         parse_views(names, 75)
+
+
+def test_a_view_may_be_interpolated_otherwise() -> None:
+    (view,) = parse_views(["centre0.875:identity~bicubic"], 32)
+    content = image_bytes(1, (120, 80), "PNG")
+    side = 0.875 * 80
+    box = (60 - side / 2, 40 - side / 2, 60 + side / 2, 40 + side / 2)
+    expected = Image.open(io.BytesIO(content)).resize((32, 32), Image.Resampling.BICUBIC, box=box)
+    np.testing.assert_array_equal(decode(content, view.frame).pixels, np.asarray(expected))
+    (plain,) = parse_views(["centre0.875:identity"], 32)
+    assert (decode(content, plain.frame).pixels != expected).any()
 
 
 def test_views_of_a_size_are_averaged_and_sizes_lie_side_by_side() -> None:

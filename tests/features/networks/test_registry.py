@@ -166,7 +166,7 @@ def test_the_command_line_offers_every_network_and_recipe_without_loading_any() 
         capture_output=True,
         text=True,
     ).stdout
-    assert "NAME|FILE.onnx|PACKAGE.MODULE:FUNCTION" in told
+    assert "NAME|FILE.onnx|timm:NAME|hf:NAME|PACKAGE.MODULE:FUNCTION" in told
     assert f"[{'|'.join(RECIPES)}]" in told
     assert f"[default: {DEFAULT_NETWORK}]" in told
     assert told.splitlines()[-1] == "[]"

@@ -14,7 +14,14 @@ import pytest
 from PIL import Image
 
 from features.cache.contents import Features, Items
-from models.bundle.gallery import GALLERY, GalleryError, read_gallery, write_gallery
+from models.bundle import gallery as gallery_module
+from models.bundle.gallery import (
+    GALLERY,
+    GalleryError,
+    pictures_of,
+    read_gallery,
+    write_gallery,
+)
 from models.bundle.loading import load_bundle
 from models.bundle.manifest import BundleRefused, seal
 from models.bundle.saving import BundleOptions
@@ -195,3 +202,37 @@ def test_a_bundle_has_one_or_has_not(tmp_path: Path) -> None:
     (tmp_path / "with" / "bundle.json").write_bytes(seal(values))
     with pytest.raises(BundleRefused, match="not a gallery"):
         load_bundle(tmp_path / "with")
+
+
+def test_pictures_of_the_replaced_bundle_are_taken_where_the_images_still_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features = with_images(tmp_path / "images", cluster_features(40))
+    comparison = compare_heads(features, Options(heads=["logistic_regression"], folds=2, jobs=1))
+    folder = tmp_path / "bundle"
+
+    def published(**more: bool) -> tuple[bytes | None, ...]:
+        options = BundleOptions(overwrite=True, reuse=True, **more)
+        gallery = publish_bundle(folder, comparison, features, options).gallery
+        assert gallery is not None
+        return gallery.thumbnails
+
+    monkeypatch.setenv("LESION_CACHE", str(tmp_path / "cache"))
+    first, made = published(), []
+    real = gallery_module.thumbnail
+    monkeypatch.setattr(
+        gallery_module, "thumbnail", lambda data, *a, **b: made.append(data) or real(data, *a, **b)
+    )
+    (tmp_path / "images" / str(features.items.path[0])).unlink()
+    assert published() == (None, *first[1:])
+    assert not made
+    # Nothing is taken from a bundle that is not as it was written.
+    path = folder / GALLERY
+    path.write_bytes(path.read_bytes().replace(first[1][-40:], bytes(40)))
+    assert pictures_of(folder) == {}
+    assert published() == (None, *first[1:])
+    assert len(made) == len(first) - 1
+    monkeypatch.setattr(gallery_module, "_PICTURES", "another way")
+    assert pictures_of(folder) == {}
+    assert published(thumbnails=False) == (None,) * len(first)
+    assert pictures_of(tmp_path / "none") == {}

@@ -160,6 +160,15 @@ def test_weights_that_moved_are_asked_for(tmp_path: Path) -> None:
     )
 
 
+def test_random_weights_come_along_where_no_seed_gives_them_again(tmp_path: Path) -> None:
+    path = tmp_path / "network.onnx"
+    path.write_bytes(WEIGHTS)
+    digest = hashlib.sha256(WEIGHTS).hexdigest()
+    spec = spec_of(weights="untrained", weights_sha256=digest, preparation=('outputs = ["map"]',))
+    assert find_weights(replace(FEATURES, spec=spec, weights_path=str(path))) == path
+    assert find_weights(replace(FEATURES, spec=replace(spec, preparation=()))) is None
+
+
 def test_other_weights_are_refused(tmp_path: Path) -> None:
     (tmp_path / "other.h5").write_bytes(b"other weights")
     with pytest.raises(BundleRefused, match=r"other\.h5 .* is not the weights file"):

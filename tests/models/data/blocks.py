@@ -8,7 +8,7 @@ import numpy as np
 
 from features.cache.rows import Rows
 from models.heads.base import Head
-from models.heads.fold import Fold
+from models.heads.folds.fold import Fold
 from models.heads.nystroem import NYSTROEM
 from models.training.folds import make_folds
 from tests.models.data.clusters import clusters

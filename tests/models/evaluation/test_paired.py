@@ -77,3 +77,35 @@ def test_under_no_difference_few_families_find_one() -> None:
         p = [compare_auc(labels, scores[i], scores[j]).p for i, j in ((0, 1), (0, 2), (1, 2))]
         wrong += min(holm(p)) < 0.05
     assert wrong / 300 == pytest.approx(0.04, abs=0.035)
+
+
+@pytest.mark.parametrize("split", ["cross-validation", "test"])
+def test_the_sentence_names_the_variance(split: str) -> None:
+    found = compare_all(split, [("A", judged(1.0, 1)), ("B", judged(1.0, 2))], folds=5)[0]
+    assert ("Nadeau and Bengio's variance" in sentence(found)) == (split == "cross-validation")
+
+
+def out_of_fold(X: np.ndarray, y: np.ndarray, folds: int) -> np.ndarray:
+    """Scores of a ridge regression that was fitted without each image."""
+    scores, fold = np.empty(len(y)), np.arange(len(y)) % folds
+    for number in range(folds):
+        train, test = fold != number, fold == number
+        inner = X[train].T @ X[train] + 30 * np.eye(X.shape[1])
+        scores[test] = X[test] @ np.linalg.solve(inner, X[train].T @ (2.0 * y[train] - 1))
+    return scores
+
+
+@pytest.mark.slow
+def test_heads_of_one_network_that_are_equally_good_are_rarely_told_apart() -> None:
+    """Each sees half of the numbers, and all halves are alike: neither is better on average."""
+    rng = np.random.default_rng(0)
+    plain, corrected, draws = 0, 0, 1000
+    for _ in range(draws):
+        y = (np.arange(240) % 4 == 0).astype(np.int8)[rng.permutation(240)]
+        X = rng.normal(size=(240, 60)) + 0.25 * y[:, None]
+        scores = [out_of_fold(half, y, 5) for half in (X[:, :30], X[:, 30:])]
+        plain += compare_auc(y, *scores).p < 0.05
+        corrected += compare_auc(y, *scores, folds=5).p < 0.05
+    # 1,000 draws at 5 % give more than 71 with a probability of 0.1 %.
+    assert corrected <= 71
+    assert plain > 71

@@ -7,7 +7,7 @@ from sklearn.naive_bayes import GaussianNB
 
 from models.heads import HEADS, base
 from models.heads.base import score
-from models.heads.fold import whole
+from models.heads.folds.fold import whole
 from tests.models.data.clusters import clusters
 
 

@@ -16,7 +16,7 @@ from models.heads import HEADS
 from models.heads.base import CannotStream, Head, score
 from models.heads.blockwise import Task, fit_together, moments_of
 from models.heads.files import dump_head, load_head
-from models.heads.fold import whole
+from models.heads.folds.fold import whole
 from models.training.comparison import compare_heads
 from models.training.options import Options
 from models.training.tuning import tune, tune_each

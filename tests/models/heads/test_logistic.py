@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from features.cache.rows import Rows
 from models.heads.base import score
 from models.heads.files import HeadFileError, dump_head, load_head
-from models.heads.fold import whole
+from models.heads.folds.fold import whole
 from models.heads.logistic import LOGISTIC_REGRESSION
 from tests.models.data.blocks import data
 from tests.models.data.clusters import clusters

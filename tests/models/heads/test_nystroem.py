@@ -6,7 +6,7 @@ from sklearn.metrics import roc_auc_score
 
 from models.heads import HEADS
 from models.heads.base import score
-from models.heads.fold import whole
+from models.heads.folds.fold import whole
 from models.training.tuning import tune
 from tests.models.data.blocks import D, both, data, small_nystroem
 

@@ -17,7 +17,7 @@ from sklearn.svm import SVC
 
 from models.heads.base import score
 from models.heads.files import HeadFileError, dump_head, load_head
-from models.heads.fold import whole
+from models.heads.folds.fold import whole
 from models.heads.svm import SVM, KernelMachine
 from models.training.comparison import compare_heads
 from models.training.options import Options

@@ -13,7 +13,7 @@ import pytest
 from models.heads.base import score
 from models.heads.boosting import ColumnParts, runs_of
 from models.heads.files import HeadFileError, dump_head, load_head
-from models.heads.fold import whole
+from models.heads.folds.fold import whole
 from models.heads.trees import XGBOOST
 from models.training.folds import make_folds
 from tests.models.data.clusters import clusters

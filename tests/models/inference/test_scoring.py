@@ -11,7 +11,7 @@ from models.heads import HEADS
 from models.heads.base import score
 from models.heads.classes import ClassHead, ClassHeads
 from models.heads.ensemble import Ensemble, Scale, side_by_side
-from models.heads.fold import whole
+from models.heads.folds.fold import whole
 from models.heads.svm import KernelMachine
 from models.inference import products, scoring
 from models.inference.products import inner_products, weighted_sums

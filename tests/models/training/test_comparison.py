@@ -11,6 +11,7 @@ from features.cache.contents import Features
 from features.errors import LesionError
 from models.decisions.calibrators import Calibration
 from models.decisions.thresholds import Threshold
+from models.evaluation.roc import compare_auc
 from models.heads import HEADS
 from models.heads.base import score
 from models.heads.ensemble import ENSEMBLE
@@ -111,6 +112,21 @@ def test_the_best_in_cross_validation_is_chosen(comparison: Comparison) -> None:
     assert comparison.chosen == max(areas, key=lambda name: areas[name].value)  # type: ignore[union-attr]
     assert comparison.best is comparison.heads[comparison.chosen]
     assert "cross-validated" in comparison.chosen_by
+
+
+def test_only_in_cross_validation_do_other_training_images_count(comparison: Comparison) -> None:
+    for test in comparison.tests:
+        one, other = (
+            next(head for head in comparison.heads.values() if head.title == title)
+            for title in (test.first, test.second)
+        )
+        folds = comparison.folds if test.split == "cross-validation" else None
+        judged = one.evaluations[test.split]
+        expected = compare_auc(
+            judged.labels, judged.scores, other.evaluations[test.split].scores, folds=folds
+        )
+        assert (test.auc, test.p) == (expected.difference, expected.p)
+    assert {test.split for test in comparison.tests} == {"cross-validation", "valid", "test"}
 
 
 def test_validation_and_test_labels_decide_nothing(comparison: Comparison) -> None:

@@ -13,7 +13,7 @@ from models.bundle.gallery import GALLERY
 from models.bundle.saving import BundleOptions
 from models.heads import HEADS
 from models.heads.base import Head, score
-from models.heads.fold import Fold
+from models.heads.folds.fold import Fold
 from models.report.publishing import publish_bundle
 from models.results_cache import Kept
 from models.training.comparison import compare_heads

@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 
 from models.heads import HEADS
 from models.heads.base import Head, score
-from models.heads.fold import Fold
+from models.heads.folds.fold import Fold
 from models.training.folds import make_folds
 from models.training.tuning import tune, tune_each
 from tests.models.data.clusters import clusters

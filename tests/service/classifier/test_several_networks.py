@@ -156,8 +156,12 @@ def test_a_browser_shows_the_verdict_of_both_and_their_map(
     made: Made, start: Callable[..., Server], chromium: Browser, tmp_path: Path
 ) -> None:
     server = start(made.bundle)
-    told = server.get("/api/v1/model").json["model"]
-    assert told["network"] == "tiny + other"
+    told = server.get("/api/v1/model").json
+    assert told["model"]["network"] == "tiny + other"
+    assert [(each["name"], each["trained_on"]) for each in told["networks"]] == [
+        ("one", "nothing"),
+        ("other", "HAM10000"),
+    ]
     picture = next(iter(sorted(made.images.rglob("*.jpg"))))
     visitor = Visitor(chromium, server)
     page = visitor()

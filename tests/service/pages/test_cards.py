@@ -63,7 +63,7 @@ def test_a_preview_keeps_the_proportions(height: int, width: int) -> None:
 
 def test_an_overlay_is_orange_where_suspicious_purple_where_not_and_clear_elsewhere() -> None:
     effect = effect_at(1, 1) - effect_at(6, 6)
-    pixels = np.asarray(opened(overlay(effect, 160, 80)))
+    pixels = np.asarray(opened(overlay(effect, 160, 80)).convert("RGBA"))
     assert pixels.shape == (80, 160, 4)
     raised, lowered, nothing = pixels[15, 30], pixels[65, 130], pixels[15, 130]
     assert tuple(raised[:3]) == RAISES
@@ -74,7 +74,7 @@ def test_an_overlay_is_orange_where_suspicious_purple_where_not_and_clear_elsewh
 
 
 def test_an_overlay_of_nothing_is_clear() -> None:
-    pixels = np.asarray(opened(overlay(np.zeros((8, 8), np.float32), 40, 40)))
+    pixels = np.asarray(opened(overlay(np.zeros((8, 8), np.float32), 40, 40)).convert("RGBA"))
     assert pixels[..., 3].max() == 0
 
 

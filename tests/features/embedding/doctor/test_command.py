@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import configparser
+import functools
 import importlib.util
 import json
 import os
@@ -9,10 +10,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from features.embedding.doctor import checkup, machine
+from features.embedding.doctor import checkup, command, machine, stages
 from features.embedding.doctor.command import doctor
+from features.embedding.doctor.stages import measure
 from features.networks.registry import NETWORKS
 from tests.conftest import ROOT, Run
+from tests.features.networks.imported.onnx_files import save, tiny
 
 
 @pytest.fixture(autouse=True)
@@ -101,6 +104,25 @@ def test_a_folder_that_is_not_there_is_told_before_anything_is_measured(tmp_path
     done = CliRunner().invoke(doctor, ["--benchmark", "--out", str(tmp_path / "none")])
     assert done.exit_code == 1
     assert "there is no folder" in str(done.exception)
+
+
+@pytest.mark.parametrize("kind", ["ONNX file", "own function"])
+def test_a_network_of_the_users_own_is_measured(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LESION_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(command, "measure", functools.partial(measure, seconds=0.2))
+    for name, little in (("_SIDE", 64), ("_DRAWN", 2), ("_FILES", 16), ("_WARM", 1)):
+        monkeypatch.setattr(stages, name, little)
+    name = network = "tests.features.networks.imported.own_models:described"
+    if kind == "ONNX file":
+        name, network = "tiny", str(save(tiny(), tmp_path / "a.onnx"))
+    words = ("--benchmark", "--network", network, "--recipe", "fast", "--out", str(tmp_path))
+    done = CliRunner().invoke(doctor, words)
+    assert done.exit_code == 0, done.output
+    assert f"images per second, {name}" in done.stdout
+    (rate,) = [line for line in done.stdout.splitlines() if line.startswith("  network, ")]
+    assert float(rate.rpartition(": ")[2].split()[0].replace(",", "")) > 0
 
 
 @pytest.mark.slow

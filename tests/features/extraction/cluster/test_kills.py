@@ -29,8 +29,8 @@ from tests.pictures import image_bytes
 
 pytestmark = pytest.mark.slow
 
-SHARDS = 24
-IMAGES = 240
+SHARDS = 36
+IMAGES = 288
 OPTIONS = (
     *("--network", "mobilenet", "--weights", "untrained", "--recipe", "fast", "--size", "64"),
     *("--shards", str(SHARDS)),
@@ -153,13 +153,12 @@ def test_a_process_and_a_node_are_killed_and_one_joins_late(
     out = tmp_path / "out"
     with started(images, out, machines) as process:
         until(process, lambda: len(marks(out)) >= 2 and all(map(workers, nodes)))
-        (found,) = workers(nodes[0])
-        found.kill()
-        lost = nodes.pop()
-        lost.kill()
-        at = len(marks(out))
+        nodes.pop().kill()
         late = machines.add()
         nodes.append(late)
+        at = len(marks(out))
+        (found,) = workers(nodes[0])
+        found.kill()
         until(process, lambda: workers(late))
         output, errors = finished(process)
     assert at < SHARDS

@@ -21,7 +21,7 @@ from features.extraction import extract
 from tests.conftest import ROOT
 from tests.pictures import image_bytes
 
-IMAGES, SHARDS, KILLS = 600, 4, 4
+IMAGES, SHARDS, KILLS = 400, 4, 3
 
 
 def started(images: Path, out: Path) -> subprocess.Popen[str]:

@@ -113,6 +113,7 @@ def test_a_vector_and_blue_green_red_and_axes_in_the_other_order(tmp_path: Path)
         ("range = [0, 1]", "range = [0, 255]"),
         ("size = 32", 'size = 32\nchannels = "BGR"'),
         ("size = 32", 'size = 32\nfit = "crop"\ncrop = 0.875'),
+        ("size = 32", 'size = 32\nresize = "bicubic"'),
     ],
 )
 def test_whatever_changes_a_number_changes_the_fingerprint(
@@ -259,6 +260,8 @@ def test_weights_are_in_the_file(tmp_path: Path) -> None:
     network, _ = find_network(str(save(tiny(), tmp_path / "a.onnx")))
     with pytest.raises(WeightsError, match="holds its own: leave --weights out"):
         load_extractor(network, "untrained", recipe="fast")
+    with pytest.raises(WeightsError, match="holds its own: leave --weights out"):
+        find_network(str(tmp_path / "a.onnx"), weights="untrained")
 
 
 def test_names_are_found_however_they_are_written() -> None:
@@ -267,7 +270,7 @@ def test_names_are_found_however_they_are_written() -> None:
     assert known_name("alexnet") is None
 
 
-@pytest.mark.parametrize("name", ["alexnet", "timm:vit_base", "hf:facebook/dinov2-base"])
+@pytest.mark.parametrize("name", ["alexnet", "timm;vit_base", "facebook/dinov2-base"])
 def test_a_name_that_is_not_known_is_refused_with_what_is(name: str) -> None:
     with pytest.raises(ExtractorError, match=r"FILE\.onnx"):
         find_network(name)

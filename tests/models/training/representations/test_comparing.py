@@ -13,7 +13,7 @@ from models.errors import TrainingError
 from models.evaluation.paired import holm
 from models.heads.base import score
 from models.heads.ensemble import average
-from models.heads.fold import Fold, whole
+from models.heads.folds.fold import Fold, whole
 from models.heads.logistic import LOGISTIC_REGRESSION
 from models.training.comparison import compare_heads
 from models.training.options import Options

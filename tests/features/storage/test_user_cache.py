@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from features.user_cache import user_cache
+from features.storage.user_cache import user_cache
 from models.results_cache import Kept
 
 

@@ -1,0 +1,1 @@
+"""Measurements of what millions of images take."""

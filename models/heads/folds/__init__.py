@@ -1,0 +1,7 @@
+"""Parts to fit on and parts to judge by, and what heads share there.
+
+blocks: Blocks, in_blocks
+fold: Eigenbasis, Fold, Numbers, join, share_sums, whole
+routines: add_products, mirror
+Within the room: moments
+"""
