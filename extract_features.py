@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from features.networks.registry import DEFAULT_NETWORK, POOLINGS, RECIPES
-from features.storage.options import FILE, PLACE
+from features.storage.options import FILE, PLACE, TEXT
 
 
 def _listed(_context: object, _option: object, text: str | None) -> tuple[str, ...]:
@@ -51,7 +51,7 @@ def _shard(_context: object, _option: object, text: str | None) -> tuple[int, in
     help="Feature file to write; one that exists is added to.",
 )  # fmt: skip
 @click.option(
-    "--network", default=DEFAULT_NETWORK, show_default=True,
+    "--network", type=TEXT, default=DEFAULT_NETWORK, show_default=True,
     metavar="NAME|FILE.onnx|timm:NAME|hf:NAME|PACKAGE.MODULE:FUNCTION",
     help="Frozen network: one of Keras Applications (`python -m features networks` lists them), "
     "an ONNX file, one of timm or Hugging Face, or a function that gives a Keras model.",
@@ -67,10 +67,11 @@ def _shard(_context: object, _option: object, text: str | None) -> tuple[int, in
     "feature file, with a warning where yours may be among them.",
 )  # fmt: skip
 @click.option(
-    "--weights", default="imagenet", show_default=True, metavar="imagenet|untrained|PATH",
+    "--weights", type=TEXT, default="imagenet", show_default=True,
+    metavar="imagenet|untrained|PATH",
     help="Its weights: Keras' own ImageNet file (of timm: and hf: those published under the name), "
     "fetched once; random ones, for trials only; or a Keras weights file of the network without "
-    "its top (of timm: a .safetensors or .pth file, of hf: a folder).",
+    "its top, or its address (of timm: a .safetensors or .pth file, of hf: a folder).",
 )  # fmt: skip
 @click.option(
     "--recipe", type=click.Choice(RECIPES), default="accurate", show_default=True,

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import click
 
-from features.storage.options import FEATURES, FILE
+from features.storage.options import FEATURES, FILE, PLACE, TEXT
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.argument("features", type=FEATURES, nargs=-1, required=True)
 @click.option(
-    "--out", "-o", type=click.Path(path_type=Path), default=Path("bundle"), show_default=True,
-    help="Folder for the bundle and the report.",
+    "--out", "-o", type=PLACE, default=Path("bundle"), show_default=True,
+    help="Folder for the bundle and the report, or its address.",
 )  # fmt: skip
 @click.option(
     "--positive", "positives", multiple=True, default=["melanoma"], show_default=True,
@@ -54,7 +54,7 @@ from features.storage.options import FEATURES, FILE
     help="Judge several FEATURES together, too: side by side, and by the average of their scores.",
 )
 @click.option(
-    "--settings", metavar="NAME=NUMBER,...|BUNDLE",
+    "--settings", type=TEXT, metavar="NAME=NUMBER,...|BUNDLE",
     help="Search nothing: take these settings of the one head in --heads, or those of a bundle.",
 )  # fmt: skip
 @click.option(
@@ -97,7 +97,7 @@ from features.storage.options import FEATURES, FILE
     help="Age, sex and site by image: adds a baseline without images, and subgroups. Repeatable.",
 )  # fmt: skip
 @click.option(
-    "--groups", default="auto", show_default=True, metavar="auto|none|CSV",
+    "--groups", type=TEXT, default="auto", show_default=True, metavar="auto|none|CSV",
     help="Images that belong together, as the audit writes them; auto: its table beside FEATURES.",
 )  # fmt: skip
 @click.option(
@@ -163,6 +163,7 @@ def main(
     from features.cache.contents import read_features
     from features.errors import LesionError
     from features.presenting import print_anything
+    from models.bundle.fetching import BundlePlace
     from models.bundle.known_settings import read_settings
     from models.bundle.saving import BundleOptions, find_each_weights
     from models.bundle.staging import require_free
@@ -182,7 +183,8 @@ def main(
     names = [name.strip() for part in heads for name in part.split(",") if name.strip()]
     try:
         # What would spoil the end is found out before the work.
-        require_free(out, overwrite=overwrite)
+        place = BundlePlace(out, overwrite=overwrite)
+        require_free(place.folder, overwrite=overwrite)
         rule = read_rule(threshold)
         given = {}
         if settings is not None:
@@ -253,7 +255,8 @@ def main(
             reuse=not no_reuse,
         )
         command = click.get_current_context().params
-        publish_bundle(out, comparison, join_features(together), kept, command=command)
+        publish_bundle(place.folder, comparison, join_features(together), kept, command=command)
+        place.put()
     except LesionError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:

@@ -22,16 +22,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.kernels import aligned, chosen, gaussian_process
 from benchmarks.machine import describe
 from benchmarks.trials import (
     Judged,
     Study,
-    aligned,
     corrected_difference,
     delong_difference,
     gram,
     judge,
     ridge,
+    signed,
     stacked,
 )
 from features.audit.groups import read_groups
@@ -42,7 +43,6 @@ from features.networks.libraries import import_openvino
 from features.networks.registry import NETWORKS
 from models.evaluation.paired import holm
 from models.evaluation.roc import auc_interval
-from models.evaluation.values import Interval
 from models.heads.ensemble import ENSEMBLE, MEMBERS
 from models.training.comparison import compare_heads
 from models.training.options import Options
@@ -202,10 +202,6 @@ def row(measured: Measured, head: str, fast: Measured | None) -> str:
     return f"| {result.title} | {delong_difference(y, mine)} | {beside} | {valid} |"
 
 
-def signed(change: Interval) -> str:
-    return f"{change.value:+.3f} ({change.low:+.3f} to {change.high:+.3f})"
-
-
 # What else was tried, by logistic regression on inner products.
 
 
@@ -267,6 +263,12 @@ def beside(given: Material, share: float) -> Judged:
     return judge(given.study, np.asarray((1 - share) * first + share * second, np.float32))
 
 
+def layers_chosen(given: Material) -> Judged:
+    widths = [NETWORKS["inception_v3"].layers[each] * (each in DEFAULT) for each in LAYERS]
+    matrices = [given.matrix(keys((layer,))) for layer in LAYERS]
+    return chosen(given.study, matrices, given.groups, np.array(widths, float))
+
+
 def averaged(given: Material) -> Judged:
     scores = [judge(given.study, given.matrix(each)).scores for each in (keys(), SECOND)]
     scaled = [each / each.std(axis=1, keepdims=True) for each in scores]
@@ -295,6 +297,12 @@ TRIALS = (
     Trial.of("deviations alone", 2, keys(statistics=("std",))),
     Trial.of("each layer with the same weight", 2, keys(), even=True),
     Trial("kernels weighted by alignment", 2, lambda m: aligned(m.study, [*map(m.gram, keys())])),
+    Trial("weights of all layers chosen in the fold", 2, layers_chosen),
+    Trial(
+        "Gaussian process, a weight per layer by evidence",
+        2,
+        lambda m: gaussian_process(m.study, [m.matrix(keys((layer,))) for layer in DEFAULT]),
+    ),
     Trial(
         "a head per layer and frame, stacked",
         2,

@@ -42,6 +42,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md, too")
     options = parser.parse_args()
     if options.work:
+        options.work.mkdir(parents=True, exist_ok=True)
         text = measure(options.work, options)
     else:
         with tempfile.TemporaryDirectory() as folder:
@@ -133,11 +134,13 @@ def _row(work: Path, n: int, d: int, head: str, options: argparse.Namespace) -> 
     result = found["heads"][head]
     blocks = any("block by block" in note for note in found["notes"])
     areas = [result["evaluations"][split]["auc"]["value"] for split in ("cross-validation", "test")]
-    return (
+    row = (
         f"| {n:,} x {d:,} | {result['title']} | {len(result['candidates'])} "
         f"| {'by blocks' if blocks else 'in memory'} | {whole:.0f} "
         f"| {used.ru_maxrss / 2**20:.2f} | {areas[0]:.4f} | {areas[1]:.4f} |"
     )
+    print(row, file=sys.stderr, flush=True)
+    return row
 
 
 if __name__ == "__main__":

@@ -7,14 +7,13 @@ strengths of the ridge are fitted at once, in the matrix' eigenbasis.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 from scipy.linalg import solve
-from scipy.optimize import nnls
 from scipy.special import expit, logit
 from scipy.stats import norm, rankdata
 from scipy.stats import t as student
@@ -28,13 +27,15 @@ from models.training.folds import make_folds
 __all__ = [
     "Judged",
     "Study",
-    "aligned",
     "corrected_difference",
     "delong_difference",
     "fit_together",
     "gram",
+    "inner_parts",
     "judge",
+    "nested",
     "ridge",
+    "signed",
     "stacked",
 ]
 
@@ -145,54 +146,11 @@ def ridge(study: Study, matrix: Singles, *, strengths: Sequence[float] = RIDGES)
     return Judged.of(study, best_of(study, found))
 
 
-def aligned(study: Study, matrices: Sequence[Singles]) -> Judged:
-    """Add matrices with the weights that bring their sum nearest to the labels, in each fold.
-
-    References
-    ----------
-    Cortes, Mohri and Rostamizadeh, Algorithms for learning kernels based on centered alignment,
-    JMLR 2012.
-    """
-    centred = [each - each.mean(axis=0) - each.mean(axis=1)[:, None] + each.mean()
-               for each in matrices]  # fmt: skip
-    between = np.array([[np.vdot(one, other) for other in centred] for one in centred], float)
-    root = np.linalg.cholesky(between + 1e-6 * between.trace() * np.eye(len(between)))
-    found = np.zeros((len(STRENGTHS), *study.held.shape[::2]))
-    for repeat, parts in enumerate(study.held):
-        for held in parts:
-            labels = np.where(held, 0, study.y - study.y[~held].mean()).astype(np.float32)
-            towards = np.array([labels @ each @ labels for each in centred], float)
-            weights, _ = nnls(root.T, np.linalg.solve(root, towards))
-            total = sum(weight * each for weight, each in zip(weights, matrices, strict=True))
-            scores = fit_together(
-                np.asarray(total / np.trace(total) * len(total), np.float32),
-                study.y.astype(np.float32)[:, None],
-                ~held[:, None],
-                STRENGTHS,
-            )
-            found[:, repeat, held] = scores[:, held, 0]
-    return Judged.of(study, best_of(study, found))
-
-
 def stacked(study: Study, matrices: Sequence[Singles], groups: npt.NDArray[Any]) -> Judged:
     """Fit a head to each matrix, and a logistic regression to what they say of unseen images."""
     repeats, folds, n = study.held.shape
     kept = ~study.held.reshape(-1, n)
-    within = np.zeros((len(kept), _INNER, n), bool)
-    for number, rows in enumerate(map(np.flatnonzero, kept)):
-        empty = np.empty((len(rows), 0))
-        parts = make_folds(empty, study.y[rows], groups[rows], folds=_INNER, seed=number)
-        for place, part in enumerate(parts):
-            within[number, place, rows[part.test]] = True
-    weights = np.concatenate([kept, (kept[:, None] & ~within).reshape(-1, n)]).T
-    outer, inner = [], []
-    for matrix in matrices:
-        scores = fit_together(
-            matrix, study.y.astype(np.float32)[:, None], weights, STRENGTHS[1:2]
-        )[0]  # fmt: skip
-        outer.append(scores[:, : len(kept)].T)
-        by_part = scores[:, len(kept) :].reshape(n, len(kept), _INNER)
-        inner.append(np.einsum("nfk,fkn->fn", by_part, within))
+    inner, outer = nested(study, matrices, groups, STRENGTHS[1:2])
     found = np.zeros((len(kept), n))
     for number, rows in enumerate(kept):
         unseen = np.array([each[number, rows] for each in inner]).T
@@ -201,6 +159,45 @@ def stacked(study: Study, matrices: Sequence[Singles], groups: npt.NDArray[Any])
         held = np.array([each[number, ~rows] for each in outer]).T
         found[number, ~rows] = model.decision_function(scaler.transform(held))
     return Judged.of(study, found.reshape(repeats, folds, n).sum(axis=1))
+
+
+def inner_parts(
+    study: Study, kept: Bools, groups: npt.NDArray[Any], seed: int
+) -> npt.NDArray[np.bool_]:
+    """Split a training part again, (parts, n)."""
+    rows = np.flatnonzero(kept)
+    parts = np.zeros((_INNER, len(kept)), bool)
+    empty = np.empty((len(rows), 0))
+    split = make_folds(empty, study.y[rows], groups[rows], folds=_INNER, seed=seed)
+    for place, part in enumerate(split):
+        parts[place, rows[part.test]] = True
+    return parts
+
+
+def nested(
+    study: Study,
+    matrices: Iterable[Singles],
+    groups: npt.NDArray[Any],
+    strengths: Sequence[float],
+) -> tuple[list[Floats], list[Floats]]:
+    """Score each fold's training part by fits that did not see it; and all rows by the fold's fit.
+
+    For each matrix and strength, (repeats * folds, n).
+    """
+    n = len(study.y)
+    kept = ~study.held.reshape(-1, n)
+    within = np.array(
+        [inner_parts(study, rows, groups, number) for number, rows in enumerate(kept)]
+    )
+    weights = np.concatenate([kept, (kept[:, None] & ~within).reshape(-1, n)]).T
+    inner, outer = [], []
+    for matrix in matrices:
+        fitted = fit_together(matrix, study.y.astype(np.float32)[:, None], weights, strengths)
+        for scores in fitted:
+            outer.append(scores[:, : len(kept)].T)
+            by_part = scores[:, len(kept) :].reshape(n, len(kept), _INNER)
+            inner.append(np.einsum("nfk,fkn->fn", by_part, within))
+    return inner, outer
 
 
 def best_of(study: Study, found: Floats) -> Floats:
@@ -311,3 +308,8 @@ def delong_difference(y: npt.NDArray[Any], one: Judged, other: Judged | None = N
     variance = ahead.var(ddof=1) / len(ahead) + behind.var(ddof=1) / len(behind)
     half = float(norm.ppf(0.975) * np.sqrt(variance))
     return Interval(value, value - half, value + half)
+
+
+def signed(change: Interval) -> str:
+    """Write a difference with its interval."""
+    return f"{change.value:+.3f} ({change.low:+.3f} to {change.high:+.3f})"

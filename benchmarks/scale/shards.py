@@ -104,8 +104,7 @@ def make(folder: Path, number: int, of: int, rows: int, width: int) -> None:
 
 def measure(folder: Path) -> None:
     """Print a line of JSON for each step: what it is, seconds, and MB at most until then."""
-    peak_mb()
-    told("the program loaded", time.perf_counter())
+    told("the program itself, loaded", None)
     began = time.perf_counter()
     features = read_features(folder, small=0, held=0)
     told("opened", began)
@@ -125,8 +124,8 @@ def steps(features: Features) -> Iterator[tuple[str, Callable[[], object]]]:
     yield "all embeddings, block by block", lambda: sum(len(block) for block in rows.blocks())
 
 
-def told(name: str, began: float) -> None:
-    seconds = time.perf_counter() - began
+def told(name: str, began: float | None) -> None:
+    seconds = f"{time.perf_counter() - began:.2f}" if began is not None else "-"
     print(json.dumps({"step": name, "seconds": seconds, "peak": peak_mb()}), flush=True)
 
 
@@ -156,11 +155,11 @@ def table(work: Path, options: argparse.Namespace) -> str:
     lines = ["| step | seconds | memory at most during it, MB |", "| --- | ---: | ---: |"]
     for line in done.stdout.splitlines():
         found = json.loads(line)
-        lines.append(f"| {found['step']} | {found['seconds']:.2f} | {found['peak']:,.0f} |")
+        lines.append(f"| {found['step']} | {found['seconds']} | {found['peak']:,.0f} |")
     lines += [
         "",
         f"{options.shards} shards of {options.rows:,} made-up rows of {options.width} numbers, "
-        f"{size / 1e9:.1f} GB in all, just written (so that the system had them at hand); "
+        f"{size / 1e9:.1f} GB in all; "
         f"{os.cpu_count()} cores ({machine()['processor']}).",
     ]
     return "\n".join(lines)

@@ -166,15 +166,15 @@ class StoredItems(Items):
             yield Items(row=self.row[start:end], **others)
 
 
-def read_column(items: h5py.Group, name: str) -> npt.NDArray[Any]:
-    """Read a column of the group ``items`` of a feature file."""
+def read_column(items: h5py.Group, name: str, where: slice = slice(None)) -> npt.NDArray[Any]:
+    """Read a column of the group ``items`` of a feature file, or a stretch of it."""
     stored = items[name]
     found: npt.NDArray[Any] = (
-        stored[:] if name in NUMBER_COLUMNS else read_texts(stored).astype(np.str_)
+        stored[where] if name in NUMBER_COLUMNS else read_texts(stored, where).astype(np.str_)
     )
     return found
 
 
-def read_texts(stored: h5py.Dataset) -> Any:
+def read_texts(stored: h5py.Dataset, where: slice = slice(None)) -> Any:
     """Read text as it was written, names that are no UTF-8 with their very bytes."""
-    return stored.asstr(errors=NAME_ERRORS)[:]
+    return stored.asstr(errors=NAME_ERRORS)[where]

@@ -11,6 +11,7 @@ from typing import Final, Literal
 
 from features.errors import WeightsError
 from features.networks.registry import KerasApplication, Network, OnnxFile, OwnModel
+from features.storage.addresses import address_of, is_remote
 from features.storage.fetching import fetch, file_sha256
 
 __all__ = ["Source", "Weights", "file_sha256", "may_have_seen", "resolve_weights"]
@@ -95,6 +96,9 @@ def resolve_weights(network: Network, source: str | Path) -> Weights:
     StorageError
         If an address can't be read.
     """
+    if is_remote(source):
+        # One with a secret in it must not come into any sentence below.
+        address_of(source)
     origin = network.origin
     if isinstance(origin, OnnxFile):
         return _weights_in(origin, source, network.trained_on)

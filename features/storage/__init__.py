@@ -1,9 +1,9 @@
 """What lies elsewhere than in folders: addresses in the cloud, and copies that can be made again.
 
 addresses: Address, RemotePath, address_of, as_place, full_name, is_remote, without_secrets
-objects: Object, State, look_up, put_bytes, put_file, read_object
+objects: Object, State, look_up, put_bytes, put_file, read_object, require_writable
 listing: Listing, list_below, states_of, told
-options: FEATURES, FILE, PLACE
+options: FEATURES, FILE, PLACE, TEXT
 fetching: fetch, fetch_folder, file_sha256, kept, require_free_disk
 working_copy: WorkingCopy
 user_cache: user_cache

@@ -21,6 +21,7 @@ __all__ = [
     "put_bytes",
     "put_file",
     "read_object",
+    "require_writable",
     "states",
 ]
 
@@ -116,6 +117,20 @@ def download(place: str | os.PathLike[str], file: Path) -> State:
     return found
 
 
+def require_writable(address: Address) -> None:
+    """Refuse an address that nothing can be written to.
+
+    Raises
+    ------
+    StorageError
+    """
+    if address.scheme.startswith("http"):
+        raise StorageError(
+            "unusable",
+            f"{address} can be read and not written: give s3://, gs://, az:// or a path",
+        )
+
+
 def put_file(file: Path, place: str | os.PathLike[str], *, sha256: str = "") -> State:
     """Write a file to an address: at once, so that nobody ever reads half of it.
 
@@ -136,7 +151,8 @@ def put_file(file: Path, place: str | os.PathLike[str], *, sha256: str = "") -> 
     StorageError
         If it can't be written, or what lies there then is of another size.
     """
-    address = _writable(place)
+    address = address_of(place)
+    require_writable(address)
     size = file.stat().st_size
     run(address, _put_file, address, file, sha256)
     state = look_up(place)
@@ -156,18 +172,9 @@ def put_bytes(data: bytes, place: str | os.PathLike[str]) -> None:
     StorageError
         If it can't be written.
     """
-    address = _writable(place)
-    run(address, _put_bytes, address, data)
-
-
-def _writable(place: str | os.PathLike[str]) -> Address:
     address = address_of(place)
-    if address.scheme.startswith("http"):
-        raise StorageError(
-            "unusable",
-            f"{address} can be read and not written: give s3://, gs://, az:// or a path",
-        )
-    return address
+    require_writable(address)
+    run(address, _put_bytes, address, data)
 
 
 def _parts(address: Address) -> dict[str, str]:

@@ -14,7 +14,7 @@ from typing import Any, Final
 from features.errors import StorageError
 from features.storage.addresses import address_of, is_remote
 from features.storage.fetching import fetch, file_sha256, require_free_disk
-from features.storage.objects import State, look_up, put_file
+from features.storage.objects import State, look_up, put_file, require_writable
 from features.storage.user_cache import user_cache
 
 __all__ = ["WorkingCopy"]
@@ -46,11 +46,7 @@ class WorkingCopy:
         if not is_remote(place):
             return
         address = address_of(place)
-        if address.scheme.startswith("http"):
-            raise StorageError(
-                "unusable",
-                f"{address} can be read and not written: give s3://, gs://, az:// or a path",
-            )
+        require_writable(address)
         folder = user_cache("written") / hashlib.sha256(str(address).encode()).hexdigest()[:32]
         self.path = folder / (address.name or "features.h5")
         self._note = folder / _NOTE

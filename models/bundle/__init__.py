@@ -1,6 +1,6 @@
 """What is served: written, verified and read.
 
-fetching: fetch_bundle
+fetching: BundlePlace, fetch_bundle
 gallery: Gallery, Similar
 known_settings: read_settings
 loading: Bundle, load_bundle

@@ -1,4 +1,4 @@
-"""A bundle in the cloud: brought here file by file, by the hashes in its manifest."""
+"""A bundle in the cloud: brought here file by file, by the hashes in its manifest, or put there."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import Any, Final
 from features.errors import StorageError
 from features.storage.addresses import Address, address_of, is_remote
 from features.storage.fetching import require_free_disk
-from features.storage.objects import download, read_object
+from features.storage.objects import download, look_up, put_file, read_object, require_writable
 from features.storage.user_cache import user_cache
 from models.bundle.manifest import MANIFEST, BundleRefused, read_manifest, verify_files
 
-__all__ = ["fetch_bundle"]
+__all__ = ["BundlePlace", "fetch_bundle"]
 
 _SIZE_LIMIT: Final = 16 << 20
 _AT_ONCE: Final = 8
@@ -68,6 +68,67 @@ def fetch_bundle(place: str | os.PathLike[str]) -> Path:
         else:
             return folder
     raise AssertionError
+
+
+class BundlePlace:
+    """Where to write a bundle that is to lie at a place: the place itself, if it is a path.
+
+    Parameters
+    ----------
+    place : Path
+        A folder, or an address that can be written to.
+    overwrite : bool
+        Whether a bundle that lies at the address may be replaced.
+
+    Raises
+    ------
+    StorageError
+        If the address can't be read, or not be written to.
+    BundleRefused
+        If there is a bundle and it may not be replaced.
+    """
+
+    def __init__(self, place: Path, *, overwrite: bool) -> None:
+        self.folder = place
+        self._address: Address | None = None
+        if not is_remote(place):
+            return
+        address = self._address = address_of(place)
+        require_writable(address)
+        try:
+            look_up(str(address / MANIFEST))
+        except StorageError as error:
+            if error.kind != "missing":
+                raise
+        else:
+            if not overwrite:
+                raise BundleRefused(
+                    f"there is a bundle at {address}: give another address with --out, or "
+                    "--overwrite to replace it"
+                )
+        key = hashlib.sha256(str(address).encode()).hexdigest()[:32]
+        self.folder = user_cache("written") / key / (address.name or "bundle")
+        if self.folder.exists():
+            shutil.rmtree(self.folder)
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+
+    def put(self) -> None:
+        """Put the bundle to the address, ``bundle.json`` last, which names all other files.
+
+        Raises
+        ------
+        StorageError
+            If a file can't be put there; the bundle is kept on this machine.
+        """
+        if self._address is None:
+            return
+        names = sorted(file.name for file in self.folder.iterdir() if file.name != MANIFEST)
+        try:
+            for name in (*names, MANIFEST):
+                put_file(self.folder / name, str(self._address / name))
+        except StorageError as error:
+            raise StorageError(error.kind, f"{error}; the bundle is in {self.folder}") from error
+        shutil.rmtree(self.folder)
 
 
 def _read_manifest(address: Address) -> bytes:

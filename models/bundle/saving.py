@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -116,24 +115,13 @@ def find_weights(features: Features, weights: str | Path | None = None) -> Path 
             f"the weights of {spec} are not {where}, and without them nothing can be served: "
             "give their file with --weights PATH"
         )
-    if (found := _sha256(path, _stamp(path))) != spec.weights_sha256:
+    if (found := file_sha256(path)) != spec.weights_sha256:
         raise BundleRefused(
             f"{path} ({found[:8]}…) is not the weights file that made these embeddings "
             f"({spec.weights_sha256[:8]}…): give that one with --weights PATH, "
             "or extract the features again"
         )
     return path
-
-
-def _stamp(path: Path) -> tuple[int, ...]:
-    found = path.stat()
-    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
-
-
-@functools.lru_cache(maxsize=8)
-def _sha256(path: Path, stamp: tuple[int, ...]) -> str:
-    """Hash a weights file: asked for before the work and again when the bundle is written."""
-    return file_sha256(path)
 
 
 def find_each_weights(
@@ -233,14 +221,15 @@ def save_bundle(
             staged = Path(aside) / target.name
             staged.mkdir()
             # The report's map of the images keeps one core busy, and the gallery another.
-            with threadpool_limits(1), ThreadPoolExecutor(1) as beside:
-                known = pictures_of(target) if options.reuse and options.thumbnails else {}
-                gallery = beside.submit(
-                    _write_gallery, staged, comparison, features, options, known
-                )
-                _write(staged, comparison, features, weights, render, gallery)
-            bundle = load_bundle(staged)
-            _require_same_scores(bundle, comparison, features)
+            with threadpool_limits(1):
+                with ThreadPoolExecutor(1) as beside:
+                    known = pictures_of(target) if options.reuse and options.thumbnails else {}
+                    gallery = beside.submit(
+                        _write_gallery, staged, comparison, features, options, known
+                    )
+                    _write(staged, comparison, features, weights, render, gallery)
+                bundle = load_bundle(staged)
+                _require_same_scores(bundle, comparison, features)
             require_free(folder, overwrite=options.overwrite)
             swap(staged, target, Path(aside) / "replaced")
     except OSError as error:

@@ -29,6 +29,8 @@ from features.presenting import shown
 __all__ = ["OpenShards", "ShardFolder", "ShardTable", "open_shards"]
 
 _OPEN_FILES: Final = 50
+_PIECE: Final = 1 << 17
+_BEGINNING: Final = np.dtype([("first", "<u8"), ("second", "<u4")])
 
 
 class ShardFolder:
@@ -109,13 +111,13 @@ class ShardFolder:
         """Read a column of all items; an image that is in several shards has its first row."""
         if name == "row":
             return self._rows()
-        # Filled piece by piece, since two copies of a long column may be too much.
+        # Filled piece by piece: two copies of a long column, or its texts one by one, are too much.
         found = np.empty(self.part_bounds[-1][1], NUMBER_COLUMNS.get(name, np.str_))
-        for part, (start, end) in enumerate(self.part_bounds):
-            piece = self.part_column(part, name)
+        for here, items, there in self._pieces():
+            piece = read_column(items, name, there)
             if piece.dtype.itemsize > found.dtype.itemsize:
                 found = found.astype(piece.dtype)
-            found[start:end] = piece
+            found[here] = piece
         return found
 
     def failures(self, part: int) -> list[tuple[str, str, str, str]]:
@@ -131,12 +133,21 @@ class ShardFolder:
 
     def _rows(self) -> npt.NDArray[np.int64]:
         rows = np.empty(self.part_bounds[-1][1], np.int64)
-        beginnings = np.empty((len(rows), 2), np.uint64)
+        beginnings = np.empty(len(rows), _BEGINNING)
+        for here, items, there in self._pieces():
+            rows[here] = items["row"][there]
+            beginnings[here] = _beginnings(items["sha256"][there])
+        for (start, end), (first, _) in zip(self.part_bounds, self.row_bounds, strict=True):
+            rows[start:end] += first
+        return _first_of_copies(rows, beginnings)
+
+    def _pieces(self) -> Iterator[tuple[slice, h5py.Group, slice]]:
+        """Give stretches of all items: where they are among all, and where in which group."""
         for part, (start, end) in enumerate(self.part_bounds):
             with self.opened(part) as file:
-                rows[start:end] = file["items"]["row"][:] + self.row_bounds[part][0]
-                beginnings[start:end] = _beginnings(file["items"]["sha256"][:])
-        return _first_of_copies(rows, beginnings)
+                for at in range(0, end - start, _PIECE):
+                    upto = min(at + _PIECE, end - start)
+                    yield slice(start + at, start + upto), file["items"], slice(at, upto)
 
 
 class ShardTable:
@@ -294,21 +305,23 @@ def _bounds(counts: Sequence[int]) -> list[tuple[int, int]]:
     return list(itertools.pairwise(ends))
 
 
-def _beginnings(hashes: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
-    """Give the first 16 bytes of hashes as two numbers each: enough to tell images apart."""
-    joined = bytes.fromhex(b"".join(sha256[:32] for sha256 in hashes.tolist()).decode())
-    return np.frombuffer(joined, ">u8").reshape(-1, 2).astype(np.uint64)
+def _beginnings(hashes: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Give the first twelve bytes of hashes as two numbers each: enough to tell images apart."""
+    joined = bytes.fromhex(b"".join(sha256[:24] for sha256 in hashes.tolist()).decode())
+    return np.frombuffer(joined, _BEGINNING)
 
 
 def _first_of_copies(
-    rows: npt.NDArray[np.int64], beginnings: npt.NDArray[np.uint64]
+    rows: npt.NDArray[np.int64], beginnings: npt.NDArray[Any]
 ) -> npt.NDArray[np.int64]:
     """Let items of the same image, (n,), have the row of the first of them."""
-    order = np.argsort(beginnings[:, 0], kind="stable")
-    first = beginnings[order, 0]
+    order = np.argsort(beginnings["first"], kind="stable")
+    first = beginnings["first"][order]
     same = first[1:] == first[:-1]
+    del first
     again = np.flatnonzero(same)
-    same[again] = beginnings[order[again], 1] == beginnings[order[again + 1], 1]
+    second = beginnings["second"]
+    same[again] = second[order[again]] == second[order[again + 1]]
     if not same.any():
         return rows
     heads = np.flatnonzero(np.concatenate([[True], ~same]))

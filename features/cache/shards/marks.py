@@ -105,7 +105,7 @@ def read_mark(path: Path) -> Mark:
         raise
     except OSError as error:
         raise CacheError(f"{path} can't be read ({error.strerror}): fix that") from error
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise CacheError(
             f"{path} is not the mark of a shard ({error}): delete it and make the shard again, "
             "which embeds nothing twice"

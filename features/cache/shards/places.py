@@ -20,7 +20,7 @@ __all__ = [
 
 # Within a folder of shards: what is being made, and the locks.
 UNFINISHED: Final = ".unfinished"
-_NAME: Final = re.compile(r"shard-(\d{5})-of-(\d{5})\.(h5|json)")
+_NAME: Final = re.compile(r"shard-(\d{5})-of-(\d{5})\.(h5|json|h5\.blocks)")
 
 
 def shard_name(number: int, of: int) -> str:
@@ -45,8 +45,8 @@ def listed(folder: Path, kind: str) -> list[tuple[int, int]]:
     ----------
     folder : Path
         Need not exist.
-    kind : {"h5", "json"}
-        Feature files, or marks.
+    kind : {"h5", "json", "h5.blocks"}
+        Feature files, marks, or what waits to be joined to a feature file.
     """
     if not folder.is_dir():
         return []

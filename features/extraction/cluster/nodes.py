@@ -181,6 +181,9 @@ def require_alike_everywhere(ray: Any, job: Job, samples: Sequence[str], word: P
     for ref in answered:
         try:
             wrong += differences(here, ray.get(ref), job, samples)
+        except (ray.exceptions.TaskUnschedulableError, ray.exceptions.NodeDiedError):
+            # It is lost, and Ray did not know yet.
+            continue
         except ray.exceptions.RayError as error:
             last = str(error).strip().splitlines()[-1][:200]
             wrong.append(

@@ -23,7 +23,7 @@ from features.extraction.shards.running import ShardResult
 from features.storage.addresses import address_of, full_name, is_remote
 from features.storage.fetching import require_free_disk
 from features.storage.listing import list_below, states_of
-from features.storage.objects import download, look_up, put_file
+from features.storage.objects import download, look_up, put_file, require_writable
 from features.storage.user_cache import user_cache
 
 __all__ = ["CloudShards", "state_for"]
@@ -67,11 +67,7 @@ class CloudShards:
 
     def __init__(self, place: Path) -> None:
         self.address = address_of(place)
-        if self.address.scheme.startswith("http"):
-            raise StorageError(
-                "unusable",
-                f"{self.address} can be read and not written: give s3://, gs://, az:// or a path",
-            )
+        require_writable(self.address)
         key = hashlib.sha256(str(self.address).rstrip("/").encode()).hexdigest()[:32]
         self.folder = user_cache("written") / key / (self.address.name or "features")
         found = list_below(place)

@@ -239,6 +239,12 @@ def require_same_options(
                 f"{place / file_name(number, others)} is one of {others} shards, and this run is "
                 f"to make {of}: say {others}, or write to another folder"
             )
+    for _, others in listed(place / UNFINISHED, "h5.blocks"):
+        if others != of:
+            raise CacheMismatch(
+                f"{place / UNFINISHED} holds the start of one of {others} shards, and this run is "
+                f"to make {of}: say {others}, or delete that folder"
+            )
     for number, _ in listed(place, "json"):
         mark = read_if_sound(place, number, of)
         if mark is None:

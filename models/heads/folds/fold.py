@@ -170,7 +170,8 @@ class Fold:
         if rows is None:
             rows = np.concatenate([self.train, self.test])
         for columns in stretches(len(rows), self.X.shape[1]):
-            values = np.asarray(self.X[:, columns].take(rows, axis=0), np.float32)
+            # `take` would copy all rows of the stretch first.
+            values = np.asarray(self.X[rows, columns], np.float32)
             centre, spread = mean[columns].astype(np.float32), deviation[columns]
             values -= centre
             left = mean[columns] - centre

@@ -69,7 +69,7 @@ class Sums:
         centre, shape = np.empty(d), (len(self._parts), d)
         first, second = np.empty(shape), np.empty(shape)
         for columns in stretches(len(rows), d):
-            values = np.asarray(self._X[:, columns].take(rows, axis=0), np.float32)
+            values = np.asarray(self._X[rows, columns], np.float32)
             middle = values.mean(axis=0, dtype=np.float64).astype(np.float32)
             centre[columns] = middle
             values -= middle

@@ -199,6 +199,16 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda folder: (folder / "shard-00001-of-00003.json").write_text("{"),
         "00001-of-00003.json is not the mark of a shard .*: delete it and make the shard again",
     ),
+    "mark that is all brackets": (
+        lambda folder: (folder / "shard-00001-of-00003.json").write_text("[" * 200_000),
+        "00001-of-00003.json is not the mark of a shard",
+    ),
+    "mark without a field": (
+        lambda folder: (folder / "shard-00001-of-00003.json").write_text(
+            '{"format": "lesion-features-shard", "version": 1}'
+        ),
+        "00001-of-00003.json is not the mark of a shard .'number'.",
+    ),
     "mark with a wrong type": (
         lambda folder: edit(folder, 1, rows="3"),
         "is not the mark of a shard .its rows is '3'.",

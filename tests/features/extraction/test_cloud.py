@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner, Result
 
+import extract_features
 from features.cache.contents import Features, read_features
 from features.datasets.folders import find_images
 from features.datasets.tables import LabelTable
@@ -213,6 +215,42 @@ def test_a_feature_file_is_put_by_one_request_and_added_to(
     put("out/features.h5", b"by somebody else")
     with pytest.raises(StorageError, match="written by somebody else meanwhile"):
         late.publish()
+
+
+def test_the_command_takes_addresses_for_all_that_it_reads_and_writes(
+    s3: Proxy, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(put, 4)
+    labels = put("labels.csv", b"image,dx\n0,melanoma\n1,nevus\n2,melanoma\n3,nevus\n")
+    monkeypatch.setattr(
+        "features.embedding.extractor.load_extractor",
+        lambda *_, **__: Extractor(SPEC, lambda size: Mean(16)),
+    )
+
+    def command(*words: str) -> Result:
+        options = [ROOT, "--labels", labels, "--weights", "untrained", *words]
+        return CliRunner().invoke(extract_features.main, options)
+
+    out, shards = f"s3://{BUCKET}/features.h5", f"s3://{BUCKET}/shards"
+    for embedded, known in ((4, 0), (0, 4)):
+        done = command("--out", out)
+        assert done.exit_code == 0, done.output
+        assert f"{embedded} embedded, {known} known before, 0 failed: {out}" in done.output
+    assert read_features(fetch(out)).items.label.tolist() == [
+        "melanoma",
+        "melanoma",
+        "nevus",
+        "nevus",
+    ]
+    for made, before in ((2, 0), (0, 2)):
+        done = command("--out", shards, "--shards", "2")
+        assert done.exit_code == 0, done.output
+        assert f"{made} shards made, {before} done before, 2 of 2 there, 4 emb" in done.output
+    refused = command("--out", "s3://key:wJalrXUtn@bucket/features.h5")
+    assert refused.exit_code == 2
+    assert "wJalrXUtn" not in refused.output
+    refused = command("--out", "https://host/features.h5")
+    assert (refused.exit_code, "can be read and not written" in refused.output) == (1, True)
 
 
 def test_no_secret_is_in_the_feature_file(s3: Proxy, put: Put, tmp_path: Path) -> None:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
-from features.networks.registry import NETWORKS
+from features.errors import StorageError
+from features.networks.registry import NETWORKS, OnnxFile
 from features.networks.weights import may_have_seen, resolve_weights
 from tests.features.networks.test_registry import origin_of
 
@@ -49,3 +55,25 @@ def test_of_a_file_of_the_users_own_nothing_is_known(tmp_path, monkeypatch) -> N
     assert resolve_weights(network, "imagenet").trained_on == "ImageNet-1k"
     assert resolve_weights(network, kept).trained_on == ""
     assert resolve_weights(network, "untrained").trained_on == ""
+
+
+def test_weights_at_an_address_are_fetched_and_known_by_their_hash(
+    put: Callable[[str, bytes], str],
+) -> None:
+    network = NETWORKS["vgg16"]
+    place = put("weights/net.weights.h5", b"weights")
+    found = resolve_weights(network, place)
+    assert found.path is not None
+    assert (found.path.name, found.path.read_bytes()) == ("net.weights.h5", b"weights")
+    assert found.sha256 == hashlib.sha256(b"weights").hexdigest()
+    pinned = f"{place}#sha256={found.sha256}"
+    assert resolve_weights(network, pinned) == found
+    with pytest.raises(StorageError, match="there is nothing at"):
+        resolve_weights(network, place.replace("net", "none"))
+
+
+def test_a_secret_in_the_address_of_weights_is_in_no_sentence(tmp_path: Path) -> None:
+    network = replace(NETWORKS["vgg16"], origin=OnnxFile(tmp_path / "net.onnx", "x", "NCHW", {}, 0))
+    with pytest.raises(StorageError, match="has a secret in it") as refused:
+        resolve_weights(network, "https://me:wJalrXUtn@host/net.h5")
+    assert "wJalrXUtn" not in str(refused.value)

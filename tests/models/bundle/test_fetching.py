@@ -11,8 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 from features.errors import StorageError
+from features.storage.addresses import as_place
 from models.__main__ import main
-from models.bundle.fetching import fetch_bundle
+from models.bundle.fetching import BundlePlace, fetch_bundle
 from models.bundle.loading import load_bundle
 from models.bundle.manifest import MANIFEST, BundleRefused
 from models.report.publishing import publish_bundle
@@ -66,6 +67,21 @@ def test_a_bundle_is_brought_once_and_is_what_was_meant(
     other = fit(tmp_path / "other", seed=1)
     upload(put, other)
     assert load_bundle(fetch_bundle(PLACE)).identity == load_bundle(other).identity
+
+
+def test_a_bundle_is_put_there_with_its_manifest_last(s3: Proxy, bundle: Path) -> None:
+    place = BundlePlace(as_place(PLACE), overwrite=False)
+    shutil.copytree(bundle, place.folder)
+    s3.asked.clear()
+    place.put()
+    puts = [path for method, path in s3.asked if method == "PUT"]
+    assert len(puts) == len(list(bundle.iterdir()))
+    assert puts[-1].endswith(MANIFEST)
+    assert load_bundle(fetch_bundle(PLACE)).identity == load_bundle(bundle).identity
+    with pytest.raises(BundleRefused, match=r"there is a bundle at .*--overwrite"):
+        BundlePlace(as_place(PLACE), overwrite=False)
+    assert not BundlePlace(as_place(PLACE), overwrite=True).folder.exists()
+    assert BundlePlace(bundle, overwrite=False).folder == bundle
 
 
 def test_what_is_no_bundle_or_altered_is_refused_by_its_address(

@@ -10,12 +10,13 @@ from sklearn.metrics import roc_auc_score
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_info
 
 from models.heads import HEADS
 from models.heads.base import Head, score
 from models.heads.folds.fold import Fold
 from models.training.folds import make_folds
-from models.training.tuning import tune, tune_each
+from models.training.tuning import tune, tune_each, workers
 from tests.models.data.clusters import clusters
 
 SHAPES = [(150, 24), (90, 160)]
@@ -220,3 +221,10 @@ def test_something_else_is_done_beside_the_folds() -> None:
     tuned = tune(head, folds, y, jobs=2, beside=lambda _: done.append("once"))
     assert done == ["once"]
     np.testing.assert_array_equal(tuned.scores, tune(head, folds, y, jobs=2).scores)
+
+
+def test_openmp_keeps_to_its_share_in_every_thread() -> None:
+    with workers(2, 2) as at:
+        found = at.pool.submit(threadpool_info).result()
+    limits = {known["num_threads"] for known in found if known["user_api"] == "openmp"}
+    assert limits == {at.inner} == {1}

@@ -60,7 +60,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
             words = (found.images, "--network", onnx, "--recipe", recipe, "--precision", "fp32")
             done = ran(extract_features.main, *words, "--out", file)
             assert done.exit_code == 0, done.output
-        words = ("--representation", "all side by side", *FIT)
+        words = ("--representation", "all averaged", *FIT)
         done = ran(fit_classifier.main, found.one, found.other, "--out", found.bundle, *words)
         assert done.exit_code == 0, done.output
     for onnx in work.glob("*.onnx"):

@@ -31,6 +31,7 @@ pytestmark = pytest.mark.slow
 
 SHARDS = 36
 IMAGES = 288
+LOCKS = Path("/proc/locks")
 OPTIONS = (
     *("--network", "mobilenet", "--weights", "untrained", "--recipe", "fast", "--size", "64"),
     *("--shards", str(SHARDS)),
@@ -195,6 +196,7 @@ def test_a_second_run_is_refused_and_one_after_a_kill_does_what_was_missing(
     assert int(made[1]) == SHARDS - int(made[2])
 
 
+@pytest.mark.skipif(not LOCKS.exists(), reason="Linux only")
 @pytest.mark.usefixtures("nodes")
 def test_a_shard_that_kills_its_process_three_times_is_named_and_the_others_are_done(
     images: Path, tmp_path: Path, machines: Machines
@@ -233,5 +235,5 @@ def _holders(lock: Path) -> list[int]:
         inode = str(lock.stat().st_ino)
     except FileNotFoundError:
         return []
-    held = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+    held = [line.split() for line in LOCKS.read_text().splitlines()]
     return [int(words[4]) for words in held if "->" not in words and words[5].endswith(f":{inode}")]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from features.cache.commands import inspect, verify
+from features.cache.contents import read_features
 from features.datasets.folders import Dataset, find_images
 from features.embedding.extractor import Extractor
 from features.errors import CacheError, StorageError
@@ -14,6 +18,7 @@ from features.extraction.shards import Shard, into_shards
 from features.extraction.shards.cloud import CloudShards, state_for
 from features.extraction.shards.running import ShardResult
 from features.storage.addresses import as_place
+from features.storage.options import FEATURES
 from tests.features.extraction.test_loop import SPEC, Mean
 from tests.features.storage.clouds import DENIED, Fault, Proxy
 from tests.features.storage.servers import BUCKET, call
@@ -76,6 +81,21 @@ def test_shards_are_put_whole_and_what_is_done_costs_nothing(
     put(f"features/shard-00001-of-{OF:05d}.h5", b"damaged")
     assert [result.was_done for result in run(images)] == [False, True, True, True]
     assert all(result.was_done for result in run(images))
+
+
+def test_a_folder_of_shards_in_the_cloud_is_read_as_one_file(s3: Proxy, images: str) -> None:
+    run(images)
+    shown = CliRunner().invoke(inspect, [PLACE])
+    assert shown.exit_code == 0, shown.output
+    assert re.search(r"^images +12\b", shown.output, re.MULTILINE), shown.output
+    checked = CliRunner().invoke(verify, [f"{PLACE}/"])
+    assert checked.exit_code == 0, checked.output
+    features = read_features(FEATURES.convert(PLACE, None, None))
+    assert len(features.items) == 12
+    assert features.images == images
+    s3.asked.clear()
+    FEATURES.convert(PLACE, None, None)
+    assert s3.count("GET", "shard-") == 0
 
 
 def test_a_run_that_ends_between_file_and_mark_is_taken_up(s3: Proxy, images: str) -> None:

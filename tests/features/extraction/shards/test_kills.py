@@ -43,21 +43,24 @@ def test_killed_at_random_moments_nothing_is_lost_or_doubled(tmp_path: Path) -> 
         place = images / "nm"[seed % 2] / f"{seed:04d}.jpg"
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(image_bytes(seed, (80, 80)))
-    moment, killed = random.Random(16), 0  # noqa: S311
+    moment, killed, done = random.Random(16), 0, []  # noqa: S311
     while killed < KILLS:
         with started(images, out) as process:
-            # Only what happens after the program was loaded is of interest.
-            while process.poll() is None and not _at_work(out, process.pid):
-                time.sleep(0.01)
-            time.sleep(moment.uniform(0, 0.5))
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                killed += 1
+            # Kills fall when something is written: a block, a feature file, a mark.
+            for _ in range(moment.randint(1, 5)):
+                before = listing(out)
+                while process.poll() is None and listing(out) == before:
+                    time.sleep(0.001)
+            time.sleep(moment.uniform(0, 0.02))
+            ended = process.poll() is not None
+            os.killpg(process.pid, signal.SIGKILL)
             process.communicate(timeout=60)
-            if process.returncode == 0:
-                # Too fast for so many kills: what was made is made again.
-                break
-    assert killed >= 2
+        if ended:
+            break
+        killed += 1
+        done.append(len(list(out.glob("*.json"))))
+    assert killed >= 2, done
+    assert done == sorted(done)
     with started(images, out) as process:
         told, _ = process.communicate(timeout=120)
     assert process.returncode == 0, told
@@ -78,10 +81,5 @@ def test_killed_at_random_moments_nothing_is_lost_or_doubled(tmp_path: Path) -> 
     assert len(sharded.embeddings) == len(single.embeddings) == IMAGES
 
 
-def _at_work(out: Path, pid: int) -> bool:
-    """Tell whether this run holds a shard: the lock's file names nobody, the process its files."""
-    try:
-        held = [os.readlink(place) for place in Path(f"/proc/{pid}/fd").iterdir()]
-    except OSError:
-        return False
-    return any(name.startswith(str(out)) and name.endswith(".lock") for name in held)
+def listing(out: Path) -> set[str]:
+    return {str(place) for place in out.rglob("*") if not place.name.endswith(".lock")}

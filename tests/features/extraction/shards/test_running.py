@@ -211,6 +211,15 @@ def test_shards_of_other_options_are_refused_and_nothing_is_touched(
     assert content(out) == {f"{shards[0].name}.h5": before[f"{shards[0].name}.h5"]}
 
 
+def test_the_start_of_a_run_of_another_number_of_shards_is_not_left_lying(
+    extractor: Extractor, tmp_path: Path
+) -> None:
+    (tmp_path / ".unfinished" / "shard-00002-of-00008.h5.blocks").mkdir(parents=True)
+    assert require_same_options(tmp_path, 8, extractor.spec) == "float32"
+    with pytest.raises(CacheMismatch, match="start of one of 8 shards, and this run is to make 4"):
+        require_same_options(tmp_path, 4, extractor.spec)
+
+
 def test_how_embeddings_are_stored_follows_the_other_shards(
     images: Path, extractor: Extractor, tmp_path: Path
 ) -> None:

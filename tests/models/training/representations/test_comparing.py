@@ -15,6 +15,8 @@ from models.heads.base import score
 from models.heads.ensemble import average
 from models.heads.folds.fold import Fold, whole
 from models.heads.logistic import LOGISTIC_REGRESSION
+from models.patients.fusion import FUSION
+from models.patients.tables import BASELINE, Metadata
 from models.training.comparison import compare_heads
 from models.training.options import Options
 from models.training.representations.combining import block_weights
@@ -22,7 +24,7 @@ from models.training.representations.comparing import compare_representations, r
 from models.training.representations.joining import join_features
 from models.training.representations.matching import match_images
 from models.training.results import Comparison
-from tests.models.data.networks import seen, shuffled
+from tests.models.data.networks import changed, seen, shuffled
 
 HEADS = ["logistic_regression", "svm", "ensemble"]
 OPTIONS = Options(heads=HEADS, folds=3, jobs=1, calibration="platt")
@@ -150,19 +152,17 @@ def test_that_one_network_would_do_is_said(found: Comparison) -> None:
 @pytest.mark.parametrize("name", [JOINED, AVERAGED])
 def test_a_combination_scores_new_images_as_it_was_judged(name: str) -> None:
     several = files()
-    for each in ("svm", "ensemble"):
-        comparison = compare_representations(
-            several, replace(OPTIONS, head=each), combine=True, representation=name
-        )[1]
-        joined = join_features(several)
-        valid = comparison.images["valid"]
-        np.testing.assert_allclose(
-            score(comparison.best.estimator, joined.embedded(valid)),
-            comparison.best.evaluations["valid"].scores,
-            rtol=1e-4,
-            atol=1e-4,
-        )
-        assert comparison.best.name == each
+    comparison = compare_representations(
+        several, replace(OPTIONS, head="ensemble"), combine=True, representation=name
+    )[1]
+    joined = join_features(several)
+    np.testing.assert_allclose(
+        score(comparison.best.estimator, joined.embedded(comparison.images["valid"])),
+        comparison.best.evaluations["valid"].scores,
+        rtol=1e-4,
+        atol=1e-4,
+    )
+    assert comparison.best.name == "ensemble"
 
 
 def test_a_representation_can_be_asked_for() -> None:
@@ -261,6 +261,33 @@ def test_too_little_memory_leaves_side_by_side_out_and_says_so() -> None:
     assert comparison.ranking is not None
     assert [one.name for one in comparison.ranking.representations] == ["a", "b", AVERAGED]
     assert told(comparison, JOINED, "left out, since all embeddings at once would take")
+
+
+@pytest.mark.parametrize("name", [JOINED, AVERAGED])
+def test_a_combination_takes_metadata_and_other_classes_where_it_can(name: str) -> None:
+    labels = np.where(np.arange(150) % 3, "nevus", "keratosis")
+    two = {
+        each: changed(found, label=np.where(found.items.label == "melanoma", "melanoma", labels))
+        for each, found in (("a", seen("a")), ("b", seen("b", seed=1)))
+    }
+    paths = enumerate(two["a"].items.path.tolist())
+    metadata = Metadata({path: {"age": 20.0 + number % 60} for number, path in paths}, ("age",))
+    comparison = compare_representations(
+        two,
+        replace(OPTIONS, heads=["logistic_regression"]),
+        combine=True,
+        representation=name,
+        metadata=metadata,
+    )[1]
+    assert set(comparison.heads) == {"logistic_regression", BASELINE.name, FUSION}
+    note = told(comparison, "Averages over networks tell melanoma from all the others together")
+    if name == AVERAGED:
+        assert comparison.classes is None
+        assert note
+    else:
+        assert comparison.classes is not None
+        assert set(comparison.classes.labels) == {"melanoma", "nevus", "keratosis"}
+        assert not note
 
 
 def test_a_combination_that_was_left_out_can_not_be_asked_for() -> None:
