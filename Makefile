@@ -30,22 +30,22 @@ serve: $(VENV)/.installed
 bench: bench-extract bench-precision bench-heads bench-accuracy bench-big bench-serve
 
 bench-extract: $(VENV)/.installed-test
-	$(BIN)/python -m benchmarks.extract --write
+	$(BIN)/python -m benchmarks.extraction.extract --write
 
 bench-precision: $(VENV)/.installed-test
-	$(BIN)/python -m benchmarks.precision --write
+	$(BIN)/python -m benchmarks.extraction.precision --write
 
 bench-heads: $(VENV)/.installed-test
-	$(BIN)/python -m benchmarks.heads --write
+	$(BIN)/python -m benchmarks.fitting.heads --write
 
 bench-big: $(VENV)/.installed-test
-	$(BIN)/python -m benchmarks.big --write
+	$(BIN)/python -m benchmarks.fitting.big --write
 
 bench-serve: $(VENV)/.installed-test
-	$(BIN)/python -m benchmarks.serve --write
+	$(BIN)/python -m benchmarks.serving.serve --write
 
 bench-accuracy: $(VENV)/.installed-test
-	$(BIN)/python -m benchmarks.accuracy --write
+	$(BIN)/python -m benchmarks.fitting.accuracy --write
 
 # Needs no images and no quiet machine, but Ray: pip install -e '.[cluster]'.
 bench-scale: $(VENV)/.installed-test

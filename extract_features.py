@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from functools import partial
 from pathlib import Path
 
 import click
@@ -217,19 +216,14 @@ def main(
     IMAGES are laid out as SPLIT/CLASS/image or CLASS/image, or are any folders with --labels.
     Run again, only images that are new cost anything; an interrupted run goes on where it was.
     """
-    from features.cache.shards.places import require_place_for_shards
-    from features.cache.writer import require_writable
     from features.console import report_plan
     from features.datasets.folders import Choices, find_images
     from features.datasets.tables import LabelTable
     from features.errors import LesionError
-    from features.extraction.additions import require_nothing_lost
-    from features.extraction.shards.cloud import CloudShards, state_for
+    from features.extraction.ways import choose_way
     from features.networks.imported.lookup import find_network
     from features.numbers import count
     from features.presenting import print_anything
-    from features.storage.addresses import is_remote
-    from features.storage.working_copy import WorkingCopy
 
     print_anything()
     if shards and shard and shards != shard[1]:
@@ -238,19 +232,12 @@ def main(
         raise click.UsageError(
             "got --shard and --cluster: a cluster makes all of them, say --shards"
         )
-    of = shard[1] if shard else shards
-    in_shards = bool(of or cluster)
+    number, of = shard or (None, shards)
     columns = (id_column, label_columns, split_column, group_column)
+    way = choose_way(out, of=of, number=number, cluster=cluster)
     try:
         if not dry_run:
-            # What would spoil the end is found out before the images are looked at.
-            if in_shards:
-                store = CloudShards(out) if is_remote(out) else None
-                folder = store.folder if store else out
-                require_place_for_shards(folder)
-            else:
-                here = WorkingCopy(out)
-                require_writable(here.path)
+            way.prepare()
             frozen, brought = find_network(network, describe, weights)
         found = find_images(
             images,
@@ -260,25 +247,16 @@ def main(
             settled=False,
         )
         report_plan(found, as_json, as_csv)
-        before = out if in_shards or dry_run else here.path
-        for loss in () if in_shards else require_nothing_lost(found, before, replace=replace):
+        for loss in way.losses(found, replace=replace):
             click.echo(f"note: {loss}", err=True)
     except LesionError as error:
         sys.exit(f"error: {error}")
     if dry_run:
         return
-    from features.console import (
-        Progress,
-        report_cluster,
-        report_extraction,
-        report_shard,
-        report_shards,
-    )
+    from features.console import Progress, report
     from features.embedding.extractor import load_extractor
     from features.embedding.recipes import choose_recipe
-    from features.extraction import extract
-    from features.extraction.shards import into_shards
-    from features.extraction.shards.local import require_nothing_lost_from, run_shards
+    from features.extraction.job import Job
     from features.networks.weights import may_have_seen
 
     try:
@@ -301,64 +279,20 @@ def main(
         extractor.trained_on = trained_on or extractor.trained_on
         if (seen := may_have_seen(extractor.trained_on)) is not None:
             click.echo(f"warning: {seen}", err=True)
-        if cluster:
-            from features.extraction.cluster import Job, extract_on_cluster
-
-            given = brought if brought and weights == "imagenet" else weights
-            job = Job(
-                *(frozen, given, chosen, engine, precision, extractor.trained_on, extractor.spec),
-                *(found, out, dtype),
-                prune=prune,
-                replace=replace,
-            )
-            with Progress() as progress:
-                done = extract_on_cluster(job, cluster, of=of, progress=progress.update)
-            report_cluster(job, done)
-            if strict and done.failures:
-                sys.exit(f"error: {count(done.failures, 'image')} could not be read (--strict)")
-            return
+        given = brought if brought and weights == "imagenet" else weights
+        job = Job(
+            *(frozen, given, chosen, engine, precision, extractor.trained_on, extractor.spec),
+            *(found, out, dtype),
+            prune=prune,
+            replace=replace,
+        )
         with Progress() as progress:
-            if of:
-                parts = into_shards(
-                    found.items,
-                    extractor.spec.fingerprint,
-                    root=found.root,
-                    of=of,
-                    state=state_for(found),
-                )
-                parts = [parts[shard[0] - 1]] if shard else parts
-                if store:
-                    store.bring(parts)
-                for loss in require_nothing_lost_from(parts, found, folder, replace=replace):
-                    click.echo(f"note: {loss}", err=True)
-                results = []
-                make = store.run if store else partial(run_shards, folder=out)
-                for result in make(
-                    parts,
-                    extractor=extractor,
-                    dataset=found,
-                    dtype=dtype,
-                    prune=prune,
-                    progress=lambda part, done, total: progress.update(done, total, part.title),
-                ):
-                    progress.close()
-                    report_shard(result, of)
-                    results.append(result)
-            else:
-                outcome = extract(
-                    found, extractor, here.path, dtype=dtype, prune=prune, progress=progress.update
-                )
-                here.publish()
+            outcome = way.run(job, extractor, progress)
+        failed = report(job, outcome)
     except LesionError as error:
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit("stopped: what was embedded is kept; rerun the same command to resume")
-    if of:
-        report_shards(found, extractor.spec, results, of, out, marks=folder)
-        failed = sum(result.failures for result in results)
-    else:
-        report_extraction(found, extractor.spec, outcome, out)
-        failed = len(outcome.failures)
     if strict and failed:
         sys.exit(f"error: {count(failed, 'image')} could not be read (--strict)")
 

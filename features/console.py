@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
@@ -23,16 +22,15 @@ from features.presenting import MARKS, as_bytes, shown
 if TYPE_CHECKING:
     from features.embedding.specification import ExtractorSpec
     from features.extraction import Outcome
-    from features.extraction.cluster import ClusterOutcome, Job
+    from features.extraction.cluster import ClusterOutcome
+    from features.extraction.job import Job
     from features.extraction.shards import ShardResult
+    from features.extraction.ways import ShardsOutcome
 
 __all__ = [
     "Progress",
-    "report_cluster",
-    "report_extraction",
+    "report",
     "report_plan",
-    "report_shard",
-    "report_shards",
 ]
 
 _FAILURES_SHOWN: Final = 10
@@ -40,7 +38,10 @@ _SHARDS_SHOWN: Final = 5
 
 
 class Progress:
-    """A bar with images per second and the time left, on standard error."""
+    """A bar with images per second and the time left, on standard error, and what is told between.
+
+    It is a `features.extraction.ways.Watcher`.
+    """
 
     def __init__(self) -> None:
         self._bar: Any = None
@@ -75,6 +76,24 @@ class Progress:
         # It shrinks where there was nothing to do.
         self._bar.total = total
         self._bar.update(done - self._bar.n)
+
+    def note(self, text: str) -> None:
+        """Show what a person should know."""
+        click.echo(f"note: {text}", err=True)
+
+    def shard(self, result: ShardResult, of: int) -> None:
+        """Show what was done with a shard; nothing, if it was done before."""
+        self.close()
+        if result.outcome is None:
+            return
+        for note in result.outcome.notes:
+            self.note(note)
+        _report_failures(result.outcome)
+        click.echo(
+            f"shard {result.number} of {of}: {result.outcome.embedded} embedded, "
+            f"{result.outcome.known} known before, {result.failures} failed, "
+            f"{result.seconds:.1f} s"
+        )
 
 
 def report_plan(dataset: Dataset, json_to: str | None = None, csv_to: str | None = None) -> None:
@@ -112,8 +131,39 @@ def report_plan(dataset: Dataset, json_to: str | None = None, csv_to: str | None
         raise DatasetError(shown(dataset.problems[0]))
 
 
-def report_extraction(dataset: Dataset, spec: ExtractorSpec, outcome: Outcome, out: Path) -> None:
-    """Say what was done, and what to do next."""
+def report(job: Job, outcome: Outcome | ShardsOutcome | ClusterOutcome) -> int:
+    """Say what was done, and what to do next.
+
+    Parameters
+    ----------
+    job : Job
+    outcome : Outcome, ShardsOutcome or ClusterOutcome
+        As of any `features.extraction.ways.Way`.
+
+    Returns
+    -------
+    int
+        How many images could not be read.
+
+    Raises
+    ------
+    ClusterError
+        If a shard is not done, after all was told.
+    """
+    from features.extraction import Outcome
+    from features.extraction.cluster import ClusterOutcome
+
+    if isinstance(outcome, ClusterOutcome):
+        _report_cluster(job, outcome)
+        return outcome.failures
+    if isinstance(outcome, Outcome):
+        _report_extraction(job, outcome)
+        return len(outcome.failures)
+    _report_shards(job, outcome)
+    return sum(result.failures for result in outcome.results)
+
+
+def _report_extraction(job: Job, outcome: Outcome) -> None:
     for note in outcome.notes:
         click.echo(f"note: {note}", err=True)
     _report_failures(outcome)
@@ -121,45 +171,26 @@ def report_extraction(dataset: Dataset, spec: ExtractorSpec, outcome: Outcome, o
     kept = kept if outcome.kept else ""
     click.echo(
         f"{outcome.embedded} embedded, {outcome.known} known before{kept}, "
-        f"{len(outcome.failures)} failed: {shown(out)} by {spec}"
+        f"{len(outcome.failures)} failed: {shown(job.out)} by {job.spec}"
     )
-    _report_marks(dataset, spec)
-    _report_next(dataset, out)
+    _report_marks(job.dataset, job.spec)
+    _report_next(job.dataset, job.out)
 
 
-def report_shard(result: ShardResult, of: int) -> None:
-    """Say what was done with a shard; nothing, if it was done before."""
-    if result.outcome is None:
-        return
-    for note in result.outcome.notes:
-        click.echo(f"note: {note}", err=True)
-    _report_failures(result.outcome)
-    click.echo(
-        f"shard {result.number} of {of}: {result.outcome.embedded} embedded, "
-        f"{result.outcome.known} known before, {result.failures} failed, {result.seconds:.1f} s"
-    )
-
-
-def report_shards(
-    dataset: Dataset,
-    spec: ExtractorSpec,
-    results: Sequence[ShardResult],
-    of: int,
-    out: Path,
-    marks: Path,
-) -> None:
-    """Say what became of the shards of a run, whose marks are in a folder, and what to do next."""
-    done = {number for number, _ in listed(marks, "json")} | {result.number for result in results}
+def _report_shards(job: Job, outcome: ShardsOutcome) -> None:
+    results, of = outcome.results, outcome.of
+    done = {number for number, _ in listed(outcome.marks, "json")}
+    done |= {result.number for result in results}
     missing = [number for number in range(1, of + 1) if number not in done]
     before = sum(result.was_done for result in results)
     click.echo(
         f"{count(len(results) - before, 'shard')} made, {before} done before, "
         f"{of - len(missing)} of {of} there, {sum(result.rows for result in results)} embeddings, "
-        f"{sum(result.failures for result in results)} failed: {shown(out)} by {spec}"
+        f"{sum(result.failures for result in results)} failed: {shown(job.out)} by {job.spec}"
     )
-    _report_marks(dataset, spec)
+    _report_marks(job.dataset, job.spec)
     if not missing:
-        _report_next(dataset, out)
+        _report_next(job.dataset, job.out)
 
 
 def _report_marks(dataset: Dataset, spec: ExtractorSpec) -> None:
@@ -179,14 +210,7 @@ def _report_next(dataset: Dataset, out: Path) -> None:
         click.echo(f"next: python fit_classifier.py {shown(out)} --out bundle{known}")
 
 
-def report_cluster(job: Job, outcome: ClusterOutcome) -> None:
-    """Say what a cluster did.
-
-    Raises
-    ------
-    ClusterError
-        If a shard is not done, after all was told.
-    """
+def _report_cluster(job: Job, outcome: ClusterOutcome) -> None:
     for note, times in Counter(outcome.notes).items():
         more = f"; and of {times - 1} shards more" if times > 1 else ""
         click.echo(f"note: {note}{more}", err=True)

@@ -22,7 +22,7 @@ from typing import Any
 
 import psutil
 
-from benchmarks.decode import constant_extractor
+from benchmarks.extraction.decode import constant_extractor
 from benchmarks.machine import describe
 from benchmarks.scale.machines import ROOT, Machines
 from features.datasets.folders import Dataset, Item, find_images

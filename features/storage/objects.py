@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,7 +21,9 @@ __all__ = [
     "look_up",
     "put_bytes",
     "put_file",
+    "put_new",
     "read_object",
+    "remove",
     "require_writable",
     "states",
 ]
@@ -177,6 +180,36 @@ def put_bytes(data: bytes, place: str | os.PathLike[str]) -> None:
     run(address, _put_bytes, address, data)
 
 
+def put_new(data: bytes, place: str | os.PathLike[str]) -> bool:
+    """Write a few bytes to an address where nothing lies; tell whether they were written.
+
+    Two who write at once are told apart by stores that know conditional writes, as S3 does. Other
+    stores let the later one write over the former: read it again after a while.
+
+    Raises
+    ------
+    StorageError
+        If it can't be written.
+    """
+    address = address_of(place)
+    require_writable(address)
+    written: bool = run(address, _put_new, address, data)
+    return written
+
+
+def remove(place: str | os.PathLike[str]) -> None:
+    """Take an object away, if it is there.
+
+    Raises
+    ------
+    StorageError
+        If it can't be taken away.
+    """
+    address = address_of(place)
+    require_writable(address)
+    run(address, _remove, address)
+
+
 def _parts(address: Address) -> dict[str, str]:
     bucket, _, key = address.rest.partition("/")
     return {"Bucket": bucket, "Key": key}
@@ -305,3 +338,29 @@ async def _put_file(fs: Any, address: Address, file: Path, sha256: str) -> None:
 
 async def _put_bytes(fs: Any, address: Address, data: bytes) -> None:
     await fs._pipe_file(address.rest, data)
+
+
+async def _put_new(fs: Any, address: Address, data: bytes) -> bool:
+    if await _is_there(fs, address):
+        return False
+    knows = "mode" in inspect.signature(fs._pipe_file).parameters
+    try:
+        await fs._pipe_file(address.rest, data, **({"mode": "create"} if knows else {}))
+    except FileExistsError:
+        return False
+    except NotImplementedError:
+        await fs._pipe_file(address.rest, data)
+    return True
+
+
+async def _remove(fs: Any, address: Address) -> None:
+    if await _is_there(fs, address):
+        await fs._rm_file(address.rest)
+
+
+async def _is_there(fs: Any, address: Address) -> bool:
+    try:
+        await _look_up(fs, address)
+    except FileNotFoundError:
+        return False
+    return True

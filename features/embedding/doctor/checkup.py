@@ -35,6 +35,7 @@ EXTRAS: Final = {
     "https": (("fsspec", "aiohttp"), "what lies at https:// addresses"),
     "neighbours": (("usearch",), "copies among 200,000 images and more"),
     "postgres": (("psycopg",), "feedback that several machines keep in PostgreSQL"),
+    "cluster": (("ray",), "extraction on the machines of a Ray cluster"),
     "redis": (("redis",), "limits that several processes of the service share"),
 }
 _BACKENDS: Final = ("tensorflow", "jax", "torch")

@@ -13,9 +13,13 @@ from typing import Any, Final
 
 import features
 from features.embedding.specification import ExtractorSpec
-from features.errors import ClusterError, LesionError
-from features.extraction.cluster.job import Job
+from features.errors import ClusterError, LesionError, StorageError
+from features.extraction.cluster.word import hear
+from features.extraction.job import Job
 from features.extraction.shards.planning import state_of_file
+from features.storage.addresses import is_remote
+from features.storage.listing import told
+from features.storage.objects import look_up
 
 __all__ = ["Facts", "differences", "look", "require_alike_everywhere"]
 
@@ -38,7 +42,9 @@ class Facts:
     states : tuple of str
         What is seen of some of the images; see `features.extraction.shards.planning`.
     word : str
-        What the run wrote into the folder of shards, as it is read there.
+        What the run wrote to where the shards go, as it is read there.
+    fault : str
+        Why the store of images or shards can't be used there; empty if it can.
     """
 
     name: str
@@ -47,6 +53,7 @@ class Facts:
     extractor: ExtractorSpec | str
     states: tuple[str, ...]
     word: str
+    fault: str = ""
 
 
 def look(job: Job, samples: Sequence[str], word: Path) -> Facts:
@@ -58,24 +65,39 @@ def look(job: Job, samples: Sequence[str], word: Path) -> Facts:
     samples : sequence of str
         Some images, relative to ``job.dataset.root``.
     word : Path
-        A file in the folder of shards.
+        See `features.extraction.cluster.word`.
     """
     try:
-        told: ExtractorSpec | str = job.extractor().spec
+        extractor: ExtractorSpec | str = job.extractor().spec
     except LesionError as error:
-        told = str(error)
+        extractor = str(error)
+    written, fault = "", ""
+    states: tuple[str, ...] = ("",) * len(samples)
     try:
-        written = word.read_text(encoding="ascii")
-    except (OSError, ValueError):
-        written = ""
+        written = hear(word)
+        states = tuple(_state(os.path.join(job.dataset.root, sample)) for sample in samples)
+    except StorageError as error:
+        fault = str(error)
     return Facts(
         platform.node(),
         platform.python_version(),
         source_sha256(),
-        told,
-        tuple(state_of_file(os.path.join(job.dataset.root, sample)) for sample in samples),
+        extractor,
+        states,
         written,
+        fault,
     )
+
+
+def _state(place: str) -> str:
+    if not is_remote(place):
+        return state_of_file(place)
+    try:
+        return f"etag {told(look_up(place))}"
+    except StorageError as error:
+        if error.kind != "missing":
+            raise
+    return ""
 
 
 @cache
@@ -122,6 +144,8 @@ def differences(here: Facts, there: Facts, job: Job, samples: Sequence[str]) -> 
             here.extractor.require(there.extractor, mine="this run", others=node)
         except LesionError as error:
             found.append(str(error).rpartition(": ")[0] + ": put the same weights on every node")
+    if there.fault:
+        return [*found, f"{node} can't use the store: {there.fault}"]
     if there.word != here.word:
         found.append(
             f"{node} does not see what is written to {job.out}: give an --out on storage that "
@@ -150,7 +174,7 @@ def require_alike_everywhere(ray: Any, job: Job, samples: Sequence[str], word: P
     samples : sequence of str
         Some images.
     word : Path
-        A file in the folder of shards.
+        See `features.extraction.cluster.word`.
 
     Returns
     -------
@@ -167,6 +191,8 @@ def require_alike_everywhere(ray: Any, job: Job, samples: Sequence[str], word: P
     here = look(job, samples, word)
     if isinstance(here.extractor, str):
         raise ClusterError(here.extractor)
+    if here.fault:
+        raise ClusterError(here.fault)
     probe = ray.remote(num_cpus=0, max_retries=1)(look)
     asked = {}
     for node in ray.nodes():

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import secrets
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from features.cache.shards.places import listed, require_place_for_shards
+from features.cache.shards.places import listed
 from features.errors import ClusterError, LesionError
 from features.extraction.cluster.connection import connected
-from features.extraction.cluster.job import Job
 from features.extraction.cluster.nodes import require_alike_everywhere
 from features.extraction.cluster.ownership import owned
 from features.extraction.cluster.sizing import Share, places, share_out
+from features.extraction.cluster.word import spoken
 from features.extraction.cluster.worker import EXAMPLES, ShardWorker, Tally, as_row
+from features.extraction.job import Job
+from features.extraction.shards.cloud import state_for
+from features.extraction.shards.local import ShardPlace
+from features.extraction.shards.place import place_for_shards
 from features.extraction.shards.planning import Shard, into_shards, number_of_shards
 from features.extraction.shards.running import require_same_options
+from features.storage.addresses import is_remote
 
 __all__ = ["ClusterOutcome", "deal_out", "extract_on_cluster"]
 
-_WORD: Final = ".cluster.word"
 _SAMPLES: Final = 3
 _IMAGES_OF_A_SHARD: Final = 2_000
 # While a shard is done, the next one is on its way; more would keep a node that joins late idle.
@@ -71,12 +73,13 @@ def extract_on_cluster(
     job: Job,
     address: str,
     *,
+    place: ShardPlace | None = None,
     of: int | None = None,
     progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> ClusterOutcome:
     """Extract a data set on all nodes of a Ray cluster.
 
-    Shards that are done are left as they are. The folder holds all that there is to know, so that
+    Shards that are done are left as they are. Their place holds all that there is to know, so that
     a run that was killed, on whatever machine, is taken up by running it again.
 
     Parameters
@@ -84,8 +87,10 @@ def extract_on_cluster(
     job : Job
     address : str
         As of `features.extraction.cluster.connection.connected`.
+    place : ShardPlace, optional
+        That of ``job.out``, if it was looked at already.
     of : int, optional
-        How many shards; by default as many as the folder has, or one for some 2,000 images.
+        How many shards; by default as many as are there, or one for some 2,000 images.
     progress : callable, optional
         Told after every shard how many images of how many went through; those of shards that
         were done are in neither.
@@ -98,30 +103,34 @@ def extract_on_cluster(
     Raises
     ------
     ClusterError
-        If there is no such cluster, its nodes are not alike, another run has the folder, or
+        If there is no such cluster, its nodes are not alike, another run has the place, or
         the run can't go on.
     CacheError
-        If the folder holds something else, or shards that would not go with these.
+        If the place holds something else, or shards that would not go with these.
+    StorageError
+        If an address can't be read or written to.
     """
     # Nodes have other working folders.
-    dataset, root, out = job.dataset, job.dataset.root.resolve(), job.out.resolve()
+    dataset, root, out = job.dataset, _everywhere(job.dataset.root), _everywhere(job.out)
     job = replace(job, dataset=replace(dataset, root=root, items=(), left_out=()), out=out)
-    require_place_for_shards(out)
-    there = {number for _, number in (*listed(out, "json"), *listed(out, "h5"))}
+    here = (place or place_for_shards(out)).folder
+    there = {number for _, number in (*listed(here, "json"), *listed(here, "h5"))}
     if of is None:
         of = max(there, default=number_of_shards(len(dataset.items), _IMAGES_OF_A_SHARD))
-    require_same_options(out, of, job.spec, job.dtype)
-    shards = into_shards(dataset.items, job.spec.fingerprint, root=root, of=of)
+    require_same_options(here, of, job.spec, job.dtype)
+    shards = into_shards(
+        dataset.items, job.spec.fingerprint, root=root, of=of, state=state_for(dataset)
+    )
     samples = _samples(shards)
-    with connected(address) as ray, owned(job.out) as claim, _word(job.out) as word:
-        here = require_alike_everywhere(ray, job, samples, word)
+    with connected(address) as ray, owned(job.out) as claim, spoken(job.out) as word:
+        facts = require_alike_everywhere(ray, job, samples, word)
         nodes = [node for node in ray.nodes() if node["Alive"]]
         share = share_out(nodes)
         outcome = ClusterOutcome()
         total, through = sum(len(shard.items) for shard in shards), 0
         progress(0, total)
         for number, told in deal_out(
-            ray, shards, share, places(nodes, share), (job, share, here, samples, word)
+            ray, shards, share, places(nodes, share), (job, share, facts, samples, word)
         ):
             if claim.compromise is not None:
                 raise ClusterError(
@@ -243,17 +252,10 @@ def _count(outcome: ClusterOutcome, number: int, told: dict[str, Any]) -> None:
     outcome.notes += told["notes"]
 
 
+def _everywhere(place: Path) -> Path:
+    return place if is_remote(place) else place.resolve()
+
+
 def _samples(shards: Sequence[Shard]) -> tuple[str, ...]:
     some = (shard.items[0].path for shard in shards if shard.items)
     return tuple(path for path, _ in zip(some, range(_SAMPLES), strict=False))
-
-
-@contextlib.contextmanager
-def _word(folder: Path) -> Iterator[Path]:
-    """Write a word into the folder that no other folder has."""
-    word = folder / _WORD
-    word.write_text(secrets.token_hex(16), encoding="ascii")
-    try:
-        yield word
-    finally:
-        word.unlink(missing_ok=True)

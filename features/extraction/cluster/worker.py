@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from features.errors import ClusterError, LesionError
-from features.extraction.cluster.job import Job
 from features.extraction.cluster.nodes import Facts, differences, look
 from features.extraction.cluster.sizing import Share, claim_cores
+from features.extraction.job import Job
 from features.extraction.shards.local import require_nothing_lost_from
-from features.extraction.shards.planning import Shard
-from features.extraction.shards.running import ShardBusy, ShardResult, run_shard
+from features.extraction.shards.place import place_for_process
+from features.extraction.shards.planning import Shard, state_of_file
+from features.extraction.shards.running import ShardBusy, ShardResult
 
 __all__ = ["EXAMPLES", "MOST_DEATHS", "ShardWorker", "Tally", "as_row", "told_of"]
 
@@ -28,6 +29,8 @@ _PATIENCE_SECONDS: Final = 60.0
 
 def as_row(shard: Shard) -> dict[str, Any]:
     """Make a row of a shard; its pixels and bytes stay where they are."""
+    if shard.state is not state_of_file:
+        shard = shard.with_key()
     return {"number": shard.number, "shard": zlib.compress(pickle.dumps(shard), 1)}
 
 
@@ -86,6 +89,7 @@ class ShardWorker:
         there = look(job, samples, word)
         if wrong := differences(here, there, job, samples):
             raise ClusterError(wrong[0])
+        self._place = place_for_process(job.out)
         self._cores = claim_cores(share.cores)
         self._extractor = job.extractor()
         self._node = str(ray.get_runtime_context().get_node_id())
@@ -108,7 +112,10 @@ class ShardWorker:
             return told_of(shard, fault=f"it brought down {MOST_DEATHS} processes in turn")
         job = self._job
         try:
-            lost = require_nothing_lost_from([shard], job.dataset, job.out, replace=job.replace)
+            self._place.bring([shard])
+            lost = require_nothing_lost_from(
+                [shard], job.dataset, self._place.folder, replace=job.replace
+            )
             result = self._run(shard)
         except (LesionError, OSError) as error:
             self._end(shard.name, made=False)
@@ -136,8 +143,8 @@ class ShardWorker:
         until = time.monotonic() + _PATIENCE_SECONDS
         while True:
             try:
-                return run_shard(
-                    shard, job.out, self._extractor, job.dataset, dtype=job.dtype, prune=job.prune
+                return self._place.make(
+                    shard, self._extractor, job.dataset, dtype=job.dtype, prune=job.prune
                 )
             except ShardBusy:
                 if time.monotonic() > until:

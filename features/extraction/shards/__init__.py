@@ -2,8 +2,9 @@
 
 planning: Shard, into_shards, number_of_shards, state_of_file
 running: ShardBusy, ShardResult, is_done, publish, require_same_options, run_shard
-cloud: CloudShards, state_for
-local: require_nothing_lost_from, run_shards
+cloud: OF_RUNS, CloudShards, state_for
+local: FolderShards, ShardPlace, require_nothing_lost_from, run_shards
+place: place_for_process, place_for_shards
 """
 
 from features.extraction.shards.planning import Shard, into_shards

@@ -7,26 +7,45 @@ who make the same shard at once leave one that is done or one that is made again
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import itertools
+import os
+import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Final
+
+import filelock
 
 from features.cache.shards.marks import Mark, fits, read_if_sound
 from features.cache.shards.places import file_name, listed, mark_name
 from features.datasets.folders import Dataset
 from features.embedding.extractor import Extractor
 from features.errors import CacheError, StorageError
-from features.extraction.shards.local import run_shards
 from features.extraction.shards.planning import Shard, state_of_file
-from features.extraction.shards.running import ShardResult
-from features.storage.addresses import address_of, full_name, is_remote
+from features.extraction.shards.running import ShardResult, run_shard
+from features.storage.addresses import Address, address_of, full_name, is_remote
 from features.storage.fetching import require_free_disk
 from features.storage.listing import list_below, states_of
-from features.storage.objects import download, look_up, put_file, require_writable
+from features.storage.objects import (
+    State,
+    download,
+    look_up,
+    put_file,
+    read_object,
+    require_writable,
+)
 from features.storage.user_cache import user_cache
 
-__all__ = ["CloudShards", "state_for"]
+__all__ = ["OF_RUNS", "CloudShards", "CloudShardsOfProcess", "state_for"]
+
+# What runs on a cluster leave beside the shards while they last begins like this.
+OF_RUNS: Final = ".cluster."
+_AT_ONCE: Final = 16
+_MARK_BYTES: Final = 10**7
 
 
 def state_for(dataset: Dataset) -> Callable[[str], str]:
@@ -50,7 +69,7 @@ def state_for(dataset: Dataset) -> Callable[[str], str]:
 class CloudShards:
     """A folder of shards at an address, and the folder on this machine in which they are made.
 
-    That folder has the marks of all shards and the feature files of those that are being made.
+    That folder has marks of shards and the feature files of those that are being made.
 
     Parameters
     ----------
@@ -68,20 +87,17 @@ class CloudShards:
     def __init__(self, place: Path) -> None:
         self.address = address_of(place)
         require_writable(self.address)
-        key = hashlib.sha256(str(self.address).rstrip("/").encode()).hexdigest()[:32]
-        self.folder = user_cache("written") / key / (self.address.name or "features")
+        self.folder = _working_folder(self.address) / (self.address.name or "features")
         found = list_below(place)
         self._there = set(found.names)
-        try:
+        with _here(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             self._sync_marks()
-        except OSError as error:
-            raise StorageError(
-                "unusable", f"nothing can be written in {self.folder} ({error.strerror}): fix that"
-            ) from error
         marks = {mark_name(*each) for each in listed(self.folder, "json")}
         files = {file_name(*each) for each in listed(self.folder, "json")}
-        if others := sorted(self._there - marks - files - self._files_without_marks()):
+        of_runs = {name for name in self._there if name.startswith(OF_RUNS)}
+        known = marks | files | of_runs | self._files_without_marks()
+        if others := sorted(self._there - known):
             raise CacheError(
                 f"{self.address} holds other files (such as {others[0]}) beside or instead of "
                 "shards: choose a folder of their own for them"
@@ -103,52 +119,47 @@ class CloudShards:
             if not self.is_done(shard):
                 self._bring(shard)
 
-    def run(
+    def make(
         self,
-        shards: Sequence[Shard],
+        shard: Shard,
         extractor: Extractor,
         dataset: Dataset,
         *,
         dtype: str | None = None,
         prune: bool = False,
-        progress: Callable[[Shard, int, int], object] = lambda shard, done, total: None,
-    ) -> Iterator[ShardResult]:
-        """Make all shards that are not done, as `run_shards` does, and put each to the address.
-
-        Yields
-        ------
-        ShardResult
-            Of each shard, as soon as it is there.
+        wait: bool = False,
+        progress: Callable[[int, int], object] = lambda done, total: None,
+    ) -> ShardResult:
+        """Make a shard, unless it is done, as `run_shard` does, and put it to the address.
 
         Raises
         ------
         StorageError
-            If one can't be put there; what was made is kept on this machine and put there by the
+            If it can't be put there; what was made is kept on this machine and put there by the
             next run.
         """
-        for shard in shards:
-            mark = read_if_sound(self.folder, shard.number, shard.of)
-            if (
-                mark is not None
-                and self.is_done(shard)
-                and (mark.trained_on, mark.synthetic) == (extractor.trained_on, dataset.synthetic)
-                and not (prune and mark.gone)
-            ):
-                (self.folder / file_name(shard.number, shard.of)).unlink(missing_ok=True)
-                yield ShardResult(shard.number, mark.rows, mark.failures, 0.0, was_done=True)
-                continue
-            self._bring(shard)
-            for result in run_shards(
-                [shard],
-                self.folder,
-                extractor,
-                dataset,
-                dtype=dtype,
-                prune=prune,
-                progress=progress,
-            ):
-                self._put(shard)
-                yield result
+        mark = read_if_sound(self.folder, shard.number, shard.of)
+        if (
+            mark is not None
+            and self.is_done(shard)
+            and (mark.trained_on, mark.synthetic) == (extractor.trained_on, dataset.synthetic)
+            and not (prune and mark.gone)
+        ):
+            (self.folder / file_name(shard.number, shard.of)).unlink(missing_ok=True)
+            return ShardResult(shard.number, mark.rows, mark.failures, 0.0, was_done=True)
+        self._bring(shard)
+        result = run_shard(
+            shard,
+            self.folder,
+            extractor,
+            dataset,
+            dtype=dtype,
+            prune=prune,
+            wait=wait,
+            progress=progress,
+        )
+        self._put(shard)
+        return result
 
     def _bring(self, shard: Shard) -> None:
         name = file_name(shard.number, shard.of)
@@ -158,9 +169,16 @@ class CloudShards:
         # Twice: the file, and the one that is made from it.
         needed = 2 * look_up(str(self.address / name)).size
         require_free_disk(self.folder, needed, f"to make {shard.title} anew")
-        part = here.with_name(f".{name}.part")
-        download(str(self.address / name), part)
-        part.replace(here)
+        self._fetch(name)
+
+    def _fetch(self, name: str) -> None:
+        # Another process of this machine may be at it, too.
+        part = self.folder / f".{name}.{os.getpid()}.part"
+        try:
+            download(str(self.address / name), part)
+            part.replace(self.folder / name)
+        finally:
+            part.unlink(missing_ok=True)
 
     def _put(self, shard: Shard) -> None:
         mark = read_if_sound(self.folder, shard.number, shard.of)
@@ -186,22 +204,14 @@ class CloudShards:
         file.unlink()
 
     def _fits(self, mark: Mark) -> bool:
-        place = str(self.address / file_name(mark.number, mark.of))
-        try:
-            state = look_up(place)
-        except StorageError as error:
-            if error.kind != "missing":
-                raise
-            return False
-        return state.size == mark.bytes and state.sha256 in ("", mark.sha256)
+        state = _state(self.address / file_name(mark.number, mark.of))
+        return state is not None and state.size == mark.bytes and state.sha256 in ("", mark.sha256)
 
     def _sync_marks(self) -> None:
         """Bring the marks that are there; those of shards that never got there stay."""
-        for name in sorted(self._there):
-            if name.endswith(".json") and "/" not in name:
-                part = self.folder / f".{name}.part"
-                download(str(self.address / name), part)
-                part.replace(self.folder / name)
+        wanted = [name for name in self._there if name.endswith(".json") and "/" not in name]
+        with ThreadPoolExecutor(_AT_ONCE, "marks") as pool:
+            list(pool.map(self._fetch, sorted(wanted)))
         for number, of in listed(self.folder, "json"):
             name = mark_name(number, of)
             if name not in self._there and not (self.folder / file_name(number, of)).exists():
@@ -215,3 +225,91 @@ class CloudShards:
             for name in self._there
             if "/" not in name and name.startswith("shard-") and name.endswith(".h5")
         }
+
+
+class CloudShardsOfProcess(CloudShards):
+    """The same for one of many processes, on whatever machine, that are given shards one by one.
+
+    Nothing is listed: `bring` asks for the shard at hand and no other, so that a shard that a
+    process has made meanwhile which is gone now is found done. Each process has a working folder of
+    its own, which the next one takes up when it has ended.
+
+    Parameters
+    ----------
+    place : Path
+        The address.
+    """
+
+    def __init__(self, place: Path) -> None:
+        self.address = address_of(place)
+        require_writable(self.address)
+        self._there = set()
+        folder = _working_folder(self.address)
+        with _here(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            # Home folders may be shared by machines, and so this one's name is in it.
+            self._claim, mine = next(
+                (claim, name)
+                for name in (f"{platform.node()}-{number}" for number in itertools.count(1))
+                if (claim := _claimed(folder / f"{name}.lock")) is not None
+            )
+            self.folder = folder / mine / (self.address.name or "features")
+            self.folder.mkdir(parents=True, exist_ok=True)
+
+    def bring(self, shards: Sequence[Shard]) -> None:
+        """Bring marks of shards, and the files of those that will be made anew."""
+        with _here(self.folder):
+            for shard in shards:
+                self._look(shard)
+        super().bring(shards)
+
+    def _look(self, shard: Shard) -> None:
+        file, told = file_name(shard.number, shard.of), mark_name(shard.number, shard.of)
+        self._there -= {file, told}
+        if _state(self.address / file) is not None:
+            self._there.add(file)
+        try:
+            found = read_object(str(self.address / told), _MARK_BYTES).data
+        except StorageError as error:
+            if error.kind != "missing":
+                raise
+            return
+        self._there.add(told)
+        here = self.folder / told
+        if not here.is_file() or here.read_bytes() != found:
+            # Made elsewhere since: what an earlier process has of it here is older.
+            (self.folder / file).unlink(missing_ok=True)
+            here.write_bytes(found)
+
+
+def _working_folder(address: Address) -> Path:
+    key = hashlib.sha256(str(address).rstrip("/").encode()).hexdigest()[:32]
+    return user_cache("written") / key
+
+
+def _claimed(lock: Path) -> filelock.BaseFileLock | None:
+    claim = filelock.FileLock(lock, timeout=0)
+    try:
+        claim.acquire()
+    except filelock.Timeout:
+        return None
+    return claim
+
+
+def _state(address: Address) -> State | None:
+    try:
+        return look_up(str(address))
+    except StorageError as error:
+        if error.kind != "missing":
+            raise
+    return None
+
+
+@contextlib.contextmanager
+def _here(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            "unusable", f"nothing can be written in {folder} ({error.strerror}): fix that"
+        ) from error

@@ -1,10 +1,11 @@
-"""Shards one after another in this process."""
+"""Shards in a folder, and shards one after another in this process."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, Protocol
 
 from features.cache.checks.seal import is_intact
 from features.cache.shards.marks import read_if_sound
@@ -15,7 +16,53 @@ from features.extraction.additions import require_nothing_lost
 from features.extraction.shards.planning import Shard
 from features.extraction.shards.running import ShardBusy, ShardResult, run_shard
 
-__all__ = ["require_nothing_lost_from", "run_shards"]
+__all__ = ["FolderShards", "ShardPlace", "require_nothing_lost_from", "run_shards"]
+
+
+class ShardPlace(Protocol):
+    """Where shards are to lie: a folder, or an address.
+
+    Its `folder`, on this machine, has the marks of those that are there and the files of those
+    that were brought.
+    """
+
+    @property
+    def folder(self) -> Path: ...
+
+    def bring(self, shards: Sequence[Shard]) -> None:
+        """Bring the files of those shards to `folder` that are there and will be made anew."""
+
+    def make(
+        self,
+        shard: Shard,
+        extractor: Extractor,
+        dataset: Dataset,
+        *,
+        dtype: str | None = None,
+        prune: bool = False,
+        wait: bool = False,
+        progress: Callable[[int, int], object] = lambda done, total: None,
+    ) -> ShardResult:
+        """Make a shard, unless it is done, and bring it to its place; see `run_shard`."""
+
+
+class FolderShards:
+    """A folder of shards that this machine sees.
+
+    Parameters
+    ----------
+    folder : Path
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def bring(self, shards: Sequence[Shard]) -> None:
+        """Do nothing: all that is there is here."""
+
+    def make(self, shard: Shard, extractor: Extractor, dataset: Dataset, **how: Any) -> ShardResult:
+        """Make a shard, unless it is done; the arguments are those of `run_shard`."""
+        return run_shard(shard, self.folder, extractor, dataset, **how)
 
 
 def require_nothing_lost_from(
@@ -60,7 +107,7 @@ def require_nothing_lost_from(
 
 def run_shards(
     shards: Sequence[Shard],
-    folder: str | Path,
+    place: ShardPlace,
     extractor: Extractor,
     dataset: Dataset,
     *,
@@ -74,7 +121,9 @@ def run_shards(
 
     Parameters
     ----------
-    shards, folder, extractor, dataset, dtype, prune
+    shards : sequence of Shard
+    place : ShardPlace
+    extractor, dataset, dtype, prune
         As for `run_shard`.
     progress : callable, optional
         Told of a shard how many images of how many went through.
@@ -86,9 +135,8 @@ def run_shards(
     """
 
     def made(shard: Shard, *, wait: bool) -> ShardResult:
-        return run_shard(
+        return place.make(
             shard,
-            folder,
             extractor,
             dataset,
             dtype=dtype,

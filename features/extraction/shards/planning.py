@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Final
@@ -84,6 +84,12 @@ class Shard:
     def title(self) -> str:
         """For a person."""
         return f"shard {self.number} of {self.of}"
+
+    def with_key(self) -> Shard:
+        """Give it with its key and without what it was found with, which stays on this machine."""
+        found = replace(self, state=state_of_file)
+        vars(found)["key"] = self.key
+        return found
 
     @cached_property
     def key(self) -> str:

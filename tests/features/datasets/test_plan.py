@@ -16,12 +16,14 @@ import pytest
 from features.cache.contents import read_features
 from features.cache.summary import as_text, summarise
 from features.cache.verification import verify
-from features.console import report_extraction
+from features.console import report
 from features.datasets.folders import Choices, find_images
 from features.datasets.tables import LabelTable
 from features.errors import CacheError
 from features.extraction import extract
 from features.extraction.additions import require_nothing_lost
+from features.extraction.job import Job
+from features.networks.registry import NETWORKS, Recipe
 from tests.conftest import ROOT, Run
 from tests.features.embedding.pooling_run import pooling_extractor
 
@@ -183,7 +185,9 @@ def test_the_next_command_names_the_tables_of_age_and_sex(
     found = find_images(images, [LabelTable(table)])
     extractor = pooling_extractor()
     outcome = extract(found, extractor, images.parent / "f.h5")
-    report_extraction(found, extractor.spec, outcome, images.parent / "f.h5")
+    made_by = (NETWORKS["mobilenet"], "untrained", Recipe(("out_relu",), "mean", ("identity",), 32))
+    job = Job(*made_by, "auto", "auto", "", extractor.spec, found, images.parent / "f.h5")
+    assert report(job, outcome) == 0
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.endswith(f"--out bundle --metadata '{table}'")
 

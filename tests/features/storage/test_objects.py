@@ -12,7 +12,7 @@ from features.errors import StorageError
 from features.storage import filesystems, listing
 from features.storage.fetching import fetch, fetch_folder
 from features.storage.listing import list_below, states_of
-from features.storage.objects import look_up, put_file, read_object
+from features.storage.objects import look_up, put_file, put_new, read_object, remove
 from tests.features.storage.clouds import DENIED, Fault, Proxy
 from tests.features.storage.servers import BUCKET, call
 
@@ -178,3 +178,18 @@ def test_the_web_is_read_and_neither_listed_nor_written(web: tuple[str, Path]) -
         list_below(f"{url}/images")
     with pytest.raises(StorageError, match="can be read and not written"):
         put_file(folder / "a b.jpg", f"{url}/c.jpg")
+
+
+def test_of_two_who_write_where_nothing_lies_one_is_told_that_it_did_not(
+    s3: Proxy, put: Put
+) -> None:
+    place = f"s3://{BUCKET}/claim"
+    # The other one comes between the look and the writing.
+    s3.faults.append(Fault("PUT", "claim", "slow", before=lambda: put("claim", b"other")))
+    assert not put_new(b"mine", place)
+    assert read_object(place, 10).data == b"other"
+    assert not put_new(b"mine", place)
+    remove(place)
+    remove(place)
+    assert put_new(b"mine", place)
+    assert read_object(place, 10).data == b"mine"

@@ -10,7 +10,7 @@ import pytest
 from sklearn.preprocessing import StandardScaler
 
 import features.cache.rows
-from benchmarks.big import draw
+from benchmarks.fitting.big import draw
 from features.cache.rows import Rows
 from models.heads import HEADS
 from models.heads.base import CannotStream, Head, score

@@ -7,6 +7,7 @@ import html
 import http.client
 import itertools
 import json
+import logging
 import os
 import re
 import shutil
@@ -261,8 +262,15 @@ def test_while_one_has_another_bundle_no_answer_is_of_both(
 
 
 def test_a_secret_that_differs_is_told_to_who_runs_it(
-    tmp_path: Path, keys: Keys, caplog: pytest.LogCaptureFixture
+    tmp_path: Path,
+    keys: Keys,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # Whatever other tests of this process did to the log.
+    logger = logging.Logger("of this test")
+    logger.addHandler(caplog.handler)
+    monkeypatch.setattr("service.access.rules.logger", logger)
     settings = Settings(bundle=tmp_path, keys=keys.file)
     one, other = (create_app(settings, LoadedClassifier(settings)).test_client() for _ in range(2))
     form = one.get("/sign-in")

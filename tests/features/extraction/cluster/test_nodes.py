@@ -7,8 +7,8 @@ import pytest
 
 from features.datasets.folders import find_images
 from features.embedding.extractor import load_extractor
-from features.extraction.cluster.job import Job
 from features.extraction.cluster.nodes import Facts, differences, look
+from features.extraction.job import Job
 from features.networks.registry import NETWORKS, Recipe
 
 

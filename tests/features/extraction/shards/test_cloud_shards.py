@@ -16,6 +16,7 @@ from features.embedding.extractor import Extractor
 from features.errors import CacheError, StorageError
 from features.extraction.shards import Shard, into_shards
 from features.extraction.shards.cloud import CloudShards, state_for
+from features.extraction.shards.local import run_shards
 from features.extraction.shards.running import ShardResult
 from features.storage.addresses import as_place
 from features.storage.options import FEATURES
@@ -46,7 +47,7 @@ def planned(images: str) -> tuple[Dataset, list[Shard]]:
 def run(images: str) -> list[ShardResult]:
     found, parts = planned(images)
     extractor = Extractor(SPEC, lambda size: Mean(16))
-    return list(CloudShards(as_place(PLACE)).run(parts, extractor, found))
+    return list(run_shards(parts, CloudShards(as_place(PLACE)), extractor, found))
 
 
 def keys() -> set[str]:

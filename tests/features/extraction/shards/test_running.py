@@ -20,7 +20,7 @@ from features.embedding.extractor import Extractor, load_extractor
 from features.errors import CacheError, CacheMismatch
 from features.extraction import extract
 from features.extraction.shards import Shard, ShardResult, into_shards, is_done, run_shard
-from features.extraction.shards.local import run_shards
+from features.extraction.shards.local import FolderShards, run_shards
 from features.extraction.shards.running import (
     ShardBusy,
     publish,
@@ -51,7 +51,7 @@ def plan(images: Path, extractor: Extractor, of: int = OF) -> tuple[Dataset, lis
 
 def make(images: Path, extractor: Extractor, out: Path, **more: object) -> list[ShardResult]:
     found, shards = plan(images, extractor)
-    return list(run_shards(shards, out, extractor, found, **more))
+    return list(run_shards(shards, FolderShards(out), extractor, found, **more))
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -172,7 +172,7 @@ def test_labels_that_change_are_written_without_embedding(
     found = find_images(images)
     relabelled = tuple(replace(item, label=item.label.upper()) for item in found.items)
     others = into_shards(relabelled, extractor.spec.fingerprint, root=found.root, of=OF)
-    results = list(run_shards(others, out, extractor, found))
+    results = list(run_shards(others, FolderShards(out), extractor, found))
     assert sum(result.outcome.embedded for result in results if result.outcome) == 0
     assert {about[1] for about in by_path(*out.glob("*.h5")).values()} == {"MELANOMA", "NEVUS"}
 
@@ -244,7 +244,7 @@ def test_a_second_process_at_a_shard_is_refused_or_waits(
             run_shard(shards[1], out, extractor, found)
         order = []
         freed = threading.Timer(0.2, fcntl.flock, (held, fcntl.LOCK_UN))
-        for result in run_shards(shards, out, extractor, found):
+        for result in run_shards(shards, FolderShards(out), extractor, found):
             order.append(result.number)
             if len(order) == OF - 1:
                 freed.start()
@@ -279,7 +279,7 @@ def test_a_full_disk_is_one_sentence_and_loses_nothing_that_was_done(
     results: list[ShardResult] = []
     found, shards = plan(images, extractor)
     with pytest.raises(CacheError, match=r"can't be written \(the disk is full\)"):
-        results.extend(run_shards(shards, out, extractor, found, dtype="float16"))
+        results.extend(run_shards(shards, FolderShards(out), extractor, found, dtype="float16"))
     assert [result.number for result in results] == [1]
     assert [is_done(out, shard) for shard in shards] == [True, False, False, False]
     mount = shutil.which("mount") or "mount"
@@ -322,7 +322,7 @@ def test_numbers_are_equal_bit_for_bit_whatever_the_number_of_shards(
     found = find_images(images)
     for of in (1, 3):
         shards = into_shards(found.items, extractor.spec.fingerprint, root=found.root, of=of)
-        list(run_shards(shards, tmp_path / str(of), extractor, found))
+        list(run_shards(shards, FolderShards(tmp_path / str(of)), extractor, found))
     one, three = (by_path(*(tmp_path / str(of)).glob("*.h5")) for of in (1, 3))
     assert one == three
     assert len(np.unique([about[-1] for about in one.values()])) == 16

@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from benchmarks.accuracy import (
+from benchmarks.fitting.accuracy import (
     FRAMES,
     LAYERS,
     SECOND_NETWORK,
@@ -12,7 +12,7 @@ from benchmarks.accuracy import (
     keys,
     table_column,
 )
-from benchmarks.trials import Study, gram
+from benchmarks.fitting.trials import Study, gram
 
 
 @pytest.fixture

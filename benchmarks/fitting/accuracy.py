@@ -22,9 +22,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.kernels import aligned, chosen, gaussian_process
-from benchmarks.machine import describe
-from benchmarks.trials import (
+from benchmarks.fitting.kernels import aligned, chosen, gaussian_process
+from benchmarks.fitting.trials import (
     Judged,
     Study,
     corrected_difference,
@@ -35,6 +34,7 @@ from benchmarks.trials import (
     signed,
     stacked,
 )
+from benchmarks.machine import describe
 from features.audit.groups import read_groups
 from features.cache.contents import Features, Items, read_features
 from features.embedding.specification import ExtractorSpec
@@ -49,7 +49,7 @@ from models.training.options import Options
 from models.training.results import Comparison
 from models.training.selection import select
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "accuracy.md"
 RECIPES = ("fast", "accurate")
 LAYERS = tuple(NETWORKS["inception_v3"].layers)

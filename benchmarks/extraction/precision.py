@@ -28,7 +28,7 @@ from features.embedding.extractor import load_extractor
 from features.errors import LesionError
 from features.networks.devices.backends import accelerator
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "benchmarks.md"
 BACKENDS = ("jax", "torch", "tensorflow")
 COMPARED = 16
@@ -117,7 +117,14 @@ def measured(
     told = []
     for seconds in (0.0, options.seconds):
         done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.precision", *words, "--seconds", str(seconds)],
+            [
+                sys.executable,
+                "-m",
+                "benchmarks.extraction.precision",
+                *words,
+                "--seconds",
+                str(seconds),
+            ],
             cwd=ROOT,
             env=environment,
             capture_output=True,

@@ -25,7 +25,7 @@ from features.cache.contents import Features, Items, write_features
 from features.embedding.specification import ExtractorSpec
 from models.machine import machine
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "benchmarks.md"
 CAUSES, BLOCK_NUMBERS = 64, 10_240_000
 

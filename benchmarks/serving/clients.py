@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 BOUNDARY = "benchmark-7f3a"
 # However many pages are asked for, they end then.
 SOAK_SECONDS = 3600.0

@@ -4,7 +4,15 @@ from scipy.stats import t as student
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from benchmarks.trials import Judged, Study, corrected_difference, fit_together, gram, judge, ridge
+from benchmarks.fitting.trials import (
+    Judged,
+    Study,
+    corrected_difference,
+    fit_together,
+    gram,
+    judge,
+    ridge,
+)
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 """Where the time of `fit_classifier.py` goes: processor seconds by stage, of all threads together.
 
-`benchmarks.heads` calls `commands`, which runs this file in processes of their own, with the code
-of a checkout in PYTHONPATH: that of this project, or of an earlier version of it. What a version
-does not have is passed over.
+`benchmarks.fitting.heads` calls `commands`, which runs this file in processes of their own, with
+the code of a checkout in PYTHONPATH: that of this project, or of an earlier version of it. What a
+version does not have is passed over.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-ROOT: Final = Path(__file__).parent.parent
+ROOT: Final = Path(__file__).parents[2]
 
 STAGES: Final[dict[str, tuple[str, ...]]] = {
     "reading the feature file": (

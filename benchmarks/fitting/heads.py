@@ -39,7 +39,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV
 from xgboost import XGBClassifier
 
-from benchmarks.stages import commands
+from benchmarks.fitting.stages import commands
 from features.audit.groups import find_groups
 from features.cache.contents import read_features
 from models.heads import HEADS
@@ -50,7 +50,7 @@ from models.training.options import Options
 from models.training.results import Comparison, HeadResult
 from models.training.selection import Part, select
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "benchmarks.md"
 QUICK_FOLDS, QUICK_IMAGES = 2, 400
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from scipy.linalg import cho_factor, cho_solve, solve
 from scipy.optimize import minimize, nnls
 
-from benchmarks.trials import (
+from benchmarks.fitting.trials import (
     STRENGTHS,
     Floats,
     Judged,

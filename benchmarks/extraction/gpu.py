@@ -2,11 +2,11 @@
 
 Where there is a network, pack what is needed for the machine's Python and CUDA::
 
-    python benchmarks/gpu.py --pack wheels "jax[cuda12]" torch
+    python benchmarks/extraction/gpu.py --pack wheels "jax[cuda12]" torch
 
 Copy the project and the folder `wheels` to the machine with the GPU, and there::
 
-    python3 benchmarks/gpu.py --wheels wheels
+    python3 benchmarks/extraction/gpu.py --wheels wheels
 
 That installs into a virtual environment beside the wheels, measures every backend that sees the
 GPU in fp32, TF32 and bf16 with random weights (which take the same time), compares the numbers with
@@ -25,7 +25,7 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 PRECISIONS = ("fp32", "tf32", "bf16")
 
 
@@ -100,7 +100,7 @@ def whole_command(images: Path, out: Path, backend: str, recipe: str, precision:
 def measure(given: argparse.Namespace) -> str:
     """Measure everything that the time allows; give it as Markdown."""
     sys.path.insert(0, str(ROOT))
-    from benchmarks.precision import runs, table
+    from benchmarks.extraction.precision import runs, table
 
     began = time.monotonic()
     given.gpu, given.weights = not given.on_cpu, given.weights or "untrained"

@@ -22,8 +22,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks.clients import ROOT, Load, Server, load, looks, serving, soak
 from benchmarks.machine import describe
+from benchmarks.serving.clients import ROOT, Load, Server, load, looks, serving, soak
 from features.cache.contents import read_features
 from features.embedding.extractor import Extractor, rebuild_extractor
 from features.images.decoding import decode
@@ -143,7 +143,7 @@ def plain_figures(
     head.fit(cached.embedded(train), train.label == "melanoma")
     joblib.dump(head, work / "head.joblib")
     variables = {"PLAIN_WEIGHTS": str(weights), "PLAIN_HEAD": str(work / "head.joblib")}
-    with serving(["-m", "benchmarks.plain_service"], **variables) as server:
+    with serving(["-m", "benchmarks.serving.plain_service"], **variables) as server:
         load(server, images, 1, requests=5)
         one = load(server, images, 1, requests=requests)
         many = load(server, images, 16, seconds=SECONDS)

@@ -1,7 +1,7 @@
 """How fast each network of Keras Applications is, with untrained weights: trained ones are as fast.
 
-    python benchmarks/networks.py --convert [NAME...]
-    python benchmarks/networks.py [--skip NAME] [--seconds 3] [--write] [NAME...]
+    python benchmarks/extraction/networks.py --convert [NAME...]
+    python benchmarks/extraction/networks.py [--skip NAME] [--seconds 3] [--write] [NAME...]
 
 The first converts the networks and stops: 39 of them take some ten minutes and 5 GB in the folder
 that LESION_CACHE names. The second embeds noise in memory with the recipe `fast`, eight images at
@@ -18,7 +18,7 @@ import time
 from datetime import date
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from benchmarks.machine import describe
 from features.embedding.extractor import load_extractor
 from features.networks.registry import NETWORKS
 
-PAGE = Path(__file__).parent.parent / "docs" / "networks.md"
+PAGE = Path(__file__).parents[2] / "docs" / "networks.md"
 BATCH = 8
 
 

@@ -1,7 +1,7 @@
 """How well and how fast the audit finds copies: the figures of docs/audit.md.
 
-    LESION_TEST_DATA=... python benchmarks/audit.py copies [--features FILE] [--per-kind 50]
-    python benchmarks/audit.py scale [--images 100000]
+    LESION_TEST_DATA=... python benchmarks/scale/audit.py copies [--features FILE] [--per-kind 50]
+    python benchmarks/scale/audit.py scale [--images 100000]
 
 `copies` alters real images, one copy of each at most, extracts the embeddings of all and audits
 them. With --features, embeddings of the unaltered images are taken from there.

@@ -3,8 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks.kernels import aligned, chosen, gaussian_process
-from benchmarks.trials import Study, gram, judge
+from benchmarks.fitting.kernels import aligned, chosen, gaussian_process
+from benchmarks.fitting.trials import Study, gram, judge
 
 LEARNT = {
     "aligned": aligned,

@@ -1,0 +1,1 @@
+"""Extraction: engines, decoding and whole commands."""

@@ -1,0 +1,1 @@
+"""Heads: how fast they are fitted, and how good."""
