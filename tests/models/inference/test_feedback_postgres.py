@@ -105,20 +105,26 @@ def relay(port: int, cut_at: int, *, after: bool) -> Iterator[int]:
     """
     seen = 0
     ends: list[socket.socket] = []
+    swallowing: set[socket.socket] = set()
+
+    def cut(*both: socket.socket) -> None:
+        for end in both:
+            end.shutdown(socket.SHUT_RDWR)
 
     def pump(source: socket.socket, sink: socket.socket, commits: bool) -> None:
         nonlocal seen
         while data := source.recv(1 << 16):
             if commits and b"COMMIT" in data:
                 seen += 1
-                if seen == cut_at:
-                    if after:
-                        sink.sendall(data)
-                        sink.recv(1 << 16)
-                    for end in (source, sink):
-                        end.shutdown(socket.SHUT_RDWR)
-                    return
+                if seen == cut_at and after:
+                    swallowing.add(source)
+                elif seen == cut_at:
+                    return cut(source, sink)
+            if sink in swallowing:
+                # What the server answers to that commit, which has taken place.
+                return cut(source, sink)
             sink.sendall(data)
+        return None
 
     def quietly(*words: object) -> None:
         with contextlib.suppress(OSError):

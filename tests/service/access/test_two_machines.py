@@ -7,7 +7,6 @@ import html
 import http.client
 import itertools
 import json
-import logging
 import os
 import re
 import shutil
@@ -24,10 +23,7 @@ from itsdangerous import BadSignature, SignatureExpired
 from models.bundle.loading import load_bundle
 from models.inference.feedback import FeedbackRecord
 from models.inference.feedback_store import FeedbackStore
-from service import create_app
 from service.access.signing import ForgivingSigner
-from service.classifier.loaded import LoadedClassifier
-from service.settings import Settings
 from tests.models.inference.postgres import PASSWORD, Postgres
 from tests.service.asking import Answer, Keys, Part, Server, multipart
 
@@ -259,27 +255,6 @@ def test_while_one_has_another_bundle_no_answer_is_of_both(
     parts: list[Part] = [("label", None, b"melanoma"), ("image", "a.jpg", lesion)]
     receipt = pair.servers[1].send("/api/v1/feedback", *parts, **keys.header("reviewer"))
     assert receipt.json["model"] == new.identity[:16]
-
-
-def test_a_secret_that_differs_is_told_to_who_runs_it(
-    tmp_path: Path,
-    keys: Keys,
-    caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    # Whatever other tests of this process did to the log.
-    logger = logging.Logger("of this test")
-    logger.addHandler(caplog.handler)
-    monkeypatch.setattr("service.access.rules.logger", logger)
-    settings = Settings(bundle=tmp_path, keys=keys.file)
-    one, other = (create_app(settings, LoadedClassifier(settings)).test_client() for _ in range(2))
-    form = one.get("/sign-in")
-    other.set_cookie(*form.headers["Set-Cookie"].partition(";")[0].split("=", 1))
-    assert caplog.text == ""
-    for _ in range(2):
-        data = {"csrf_token": hidden("csrf_token", form.text), "key": keys.of["classify"]}
-        assert other.post("/sign-in", data=data).status_code == 400
-    assert caplog.text.count("give all of them the same --secret") == 1
 
 
 def test_clocks_may_be_a_minute_apart(monkeypatch: pytest.MonkeyPatch) -> None:
