@@ -19,7 +19,6 @@ from features.cache.contents import Features, Items
 from features.cache.rows import Rows, require_finite
 from features.datasets.splits import SPLITS
 from features.errors import CacheError
-from features.numbers import percent
 
 __all__ = ["Audit", "Group", "Member", "Oddity", "Trouble", "audit"]
 
@@ -228,7 +227,7 @@ def audit(
         kept=kept,
         progress=lambda done, total: tell("comparing embeddings", done, total),
     )
-    notes += _how_found(near)
+    notes += near.notes()
     links = find_links(
         embeddings, near, pictures, lambda done, total: tell("comparing pictures", done, total)
     )
@@ -259,26 +258,6 @@ def audit(
         names=names,
         recall=near.recall,
     )
-
-
-def _how_found(near: Neighbours) -> list[str]:
-    if near.recall is None:
-        return []
-    asked, nearest = near.recall.asked, near.recall.nearest
-    # Imported late: most audits compare each with all.
-    from scipy.stats import binomtest
-
-    sure = binomtest(nearest, asked).proportion_ci(0.95, method="wilson")
-    within = f"{percent(sure.low)} to {percent(sure.high)} with 95 % confidence"
-    notes = [
-        "Images were not each compared with all others but by an index, which can miss some: of "
-        f"{asked:,} images drawn at random it found the nearest other one for {nearest:,} "
-        f"({within}) and {percent(near.recall.share)} of all neighbours. A copy that was missed "
-        "may cross splits; `--neighbours exact` compares each with all and takes longer."
-    ]
-    if near.note:
-        notes.append(f"For the next audit it is made anew, because {near.note}.")
-    return notes
 
 
 def _look(folder: Path, distinct: Items, tell: Progress) -> tuple[Pictures | None, list[str]]:

@@ -24,6 +24,7 @@ from features.audit.approximate import (
 from features.audit.pictures import RING_SCALES, Pictures
 from features.cache.rows import Rows
 from features.errors import CacheError
+from features.numbers import percent
 
 __all__ = [
     "MANY",
@@ -92,6 +93,26 @@ class Neighbours:
     distance: Floats
     recall: Recall | None = None
     note: str | None = None
+
+    def notes(self) -> list[str]:
+        """Say how they were found and how many may be missing, unless each was compared."""
+        if self.recall is None:
+            return []
+        asked, nearest = self.recall.asked, self.recall.nearest
+        # Imported late: most audits compare each with all.
+        from scipy.stats import binomtest
+
+        sure = binomtest(nearest, asked).proportion_ci(0.95, method="wilson")
+        within = f"{percent(sure.low)} to {percent(sure.high)} with 95 % confidence"
+        notes = [
+            "Images were not each compared with all others but by an index, which can miss some: "
+            f"of {asked:,} images drawn at random it found the nearest other one for {nearest:,} "
+            f"({within}) and {percent(self.recall.share)} of all neighbours. A copy that was "
+            "missed may cross splits; `--neighbours exact` compares each with all and takes longer."
+        ]
+        if self.note:
+            notes.append(f"For the next audit it is made anew, because {self.note}.")
+        return notes
 
 
 def by_index(n: int, way: str = "auto") -> bool:
