@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
+from multiprocessing import resource_tracker
 from types import TracebackType
 from typing import Final
 
@@ -228,6 +229,8 @@ def _without_ctrl_c() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
+    # Python's own tracker of semaphores lets the signal through again when it is started.
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -237,6 +240,8 @@ def _without_ctrl_c() -> Iterator[None]:
 
 def _watch(parent: int) -> None:
     """End this process when the one that started it is gone, however it went."""
+    # Ctrl-C is for that one; should loky start this process anew, nothing else would keep it away.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def wait() -> None:
         while os.getppid() == parent:

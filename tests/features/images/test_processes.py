@@ -167,6 +167,27 @@ with Readers([Frame(75)], 1000, processes=2) as readers:
     assert not list(tmp_path.glob("lesion-pixels-*"))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="signals are read from /proc")
+def test_ctrl_c_reaches_no_worker_whenever_it_comes() -> None:
+    script = (
+        "import psutil, re, sys\n"
+        "from pathlib import Path\n"
+        "from features.images import processes\n"
+        "executor = processes._workers(3)\n"
+        "for when in ('as they start', 'at work'):\n"
+        "    for child in psutil.Process().children():\n"
+        "        if 'popen_loky' in ' '.join(child.cmdline()):\n"
+        "            told = Path(f'/proc/{child.pid}/status').read_text()\n"
+        "            kept = [int(m, 16) for m in re.findall(r'Sig(?:Blk|Ign):\\s*(\\w+)', told)]\n"
+        "            print(when, bool((kept[0] | kept[1]) & 2))\n"
+        "    list(executor.map(abs, range(30)))\n"
+        "executor.shutdown(kill_workers=True)\n"
+    )
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["as they start True"] * 3 + ["at work True"] * 3
+
+
 def test_leaving_in_the_middle_is_quiet_and_leaves_no_process(paths: list[str]) -> None:
     before = set(psutil.Process().children())
     for wanted in (1, 30):
