@@ -8,11 +8,13 @@ PORT ?= 8000
 # `make test SLOW=--slow` also runs the tests that take more than a few seconds.
 SLOW ?=
 
-.PHONY: demo test lint serve clean bench bench-extract bench-heads bench-accuracy bench-big \
+.PHONY: demo install test lint serve clean bench bench-extract bench-heads bench-accuracy bench-big \
 	bench-precision bench-scale bench-serve
 
 demo: $(VENV)/.installed
 	$(BIN)/python scripts/demo.py --out $(DEMO)
+
+install: $(VENV)/.installed
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest $(SLOW)
@@ -60,9 +62,12 @@ $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or newer is needed, this is " + sys.version.split()[0]) if sys.version_info < (3, 10) else None'
 	$(PYTHON) -m venv $(VENV)
 
+# Modules are compiled when first used: most of what is installed never is.
 $(VENV)/.installed $(VENV)/.installed-test $(VENV)/.installed-dev: $(VENV)/.installed%: $(VENV)/bin/python setup.cfg pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.$(EXTRA)'
-	touch $@
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.$(EXTRA)'
+	touch $@ $(INCLUDED)
 
 $(VENV)/.installed-test: EXTRA := [test]
+$(VENV)/.installed-test: INCLUDED := $(VENV)/.installed
 $(VENV)/.installed-dev: EXTRA := [test,dev]
+$(VENV)/.installed-dev: INCLUDED := $(VENV)/.installed $(VENV)/.installed-test

@@ -115,8 +115,6 @@ def report_plan(dataset: Dataset, json_to: str | None = None, csv_to: str | None
     piped = "-" in (json_to, csv_to)
     for line in (*dataset.notes, *lines(summarise(dataset))):
         click.echo(shown(line), err=piped)
-    if dataset.ignored:
-        click.echo(f"{count(dataset.ignored, 'other file', 'was', 'were')} ignored", err=piped)
     for problem in dataset.problems[1:]:
         click.echo(shown(f"in doubt: {problem}"), err=True)
     for target, write in ((json_to, as_json), (csv_to, as_csv)):

@@ -83,7 +83,7 @@ def create_app(
     app.register_blueprint(api_blueprint(settings, classifier))
     app.register_blueprint(feedback_blueprint(settings, classifier, reviews))
     app.register_blueprint(admin_blueprint(classifier))
-    app.register_blueprint(monitoring_blueprint(classifier))
+    app.register_blueprint(monitoring_blueprint(classifier, reviews))
     app.register_blueprint(docs_blueprint())
     if hops := settings.trusted_proxies:
         app.wsgi_app = ProxyFix(  # type: ignore[method-assign]

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
 import psutil
 import pytest
+from click.testing import CliRunner
 
-from tests.features.storage.servers import anew, proxy, put, s3, web
+from features.errors import LesionError
+from tests.features.storage.servers import anew, azure, google, other, proxy, put, s3, web
 from tests.models.inference.postgres import Postgres, running_postgres
 from tests.pictures import image_bytes
 
-__all__ = ["anew", "proxy", "put", "s3", "web"]
+__all__ = ["anew", "azure", "google", "other", "proxy", "put", "s3", "web"]
 
 ROOT = Path(__file__).parent.parent
 WORKER_BYTES = 3 * 2**30
@@ -62,6 +66,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    # Files go to workers whole and in this order: what is long begins first, and what is short
+    # fills the workers evenly at the end.
+    tests = Counter(item.path for item in items)
+    long = {item.path for item in items if "slow" in item.keywords}
+    items.sort(key=lambda item: (item.path not in long, -tests[item.path], str(item.path)))
     if not config.getoption("--slow"):
         for item in items:
             if "slow" in item.keywords:
@@ -109,6 +118,29 @@ def run() -> Run:
             check=False,
             **more,
         )
+
+    return command
+
+
+@pytest.fixture
+def run_here() -> Run:
+    """Run a command as `run` does, in this process: without the time that another takes."""
+
+    def command(*words: object) -> subprocess.CompletedProcess[str]:
+        name, *options = map(str, words[1:] if words[0] == "-m" else words)
+        module = f"{name}.__main__" if words[0] == "-m" else name.removesuffix(".py")
+        done = CliRunner().invoke(importlib.import_module(module).main, options)
+        out, told, code = done.stdout, done.stderr, done.exit_code
+        if isinstance(done.exception, LesionError):
+            # What `python -m` makes of it.
+            told += f"error: {done.exception}\n"
+        elif isinstance(done.exception, SystemExit) and isinstance(done.exception.code, str):
+            # Python prints it to standard error, and the runner to standard output.
+            out = out.removesuffix(f"{done.exception.code}\n")
+            told += f"{done.exception.code}\n"
+        elif done.exception is not None and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        return subprocess.CompletedProcess(words, code, out, told)
 
     return command
 

@@ -74,6 +74,12 @@ def test_every_link_between_pages_leads_somewhere() -> None:
                 assert (page.parent / link).exists(), f"{page.name}: {link}"
 
 
+def test_every_test_that_a_page_names_exists() -> None:
+    there = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
+    for page in pages():
+        assert set(re.findall(r"\btest_\w+\.py", page.read_text())) <= there, page.name
+
+
 def test_every_dependency_is_accounted_for() -> None:
     setup = configparser.ConfigParser()
     setup.read(ROOT / "setup.cfg")

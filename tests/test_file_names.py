@@ -12,18 +12,23 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import extract_features
+import features.__main__
+import models.__main__
 from features.cache.contents import Failure, Features, Items, read_features, write_features
 from features.cache.export import export_features
 from features.cache.verification import verify
 from features.datasets.folders import find_images
 from features.datasets.tables import LabelTable
 from features.presenting import json_text, shown
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Run
 from tests.models.data.cached import spec_of
 from tests.pictures import image_bytes
 
@@ -146,39 +151,43 @@ def test_odd_names_go_through_every_command(odd_folder: Path, tmp_path: Path) ->
     }
 
     def run(*words: object) -> bytes:
+        """In a process of its own, with a terminal that refuses what it can't show."""
         done = subprocess.run(
             [sys.executable, *map(str, words)],
             cwd=ROOT,
             capture_output=True,
             check=False,
             timeout=300,
-            # A terminal that refuses what it can't show.
             env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"},
         )
         assert done.returncode == 0, done.stderr.decode(errors="replace")
         assert b"Traceback" not in done.stderr
         return done.stdout
 
+    def here(command: click.Command, *words: object) -> bytes:
+        """Without the time that a process takes, on an output that is as strict."""
+        done = CliRunner().invoke(command, [str(word) for word in words])
+        assert done.exit_code == 0, done.stderr
+        return done.stdout_bytes
+
     cache, bundle = tmp_path / os.fsdecode(b"f\xfc\n.h5"), tmp_path / os.fsdecode(b"-b\xfc")
     tiny = ("--weights", "untrained", "--recipe", "fast", "--size", "75")
     said = run("extract_features.py", odd_folder, *tiny, "--out", cache).decode()
     assert "56 embedded, 0 known before, 1 failed" in said
-    assert (
-        "0 embedded, 56 known before"
-        in run("extract_features.py", odd_folder, *tiny, "--out", cache).decode()
-    )
+    again = here(extract_features.main, odd_folder, *tiny, "--out", cache).decode()
+    assert "0 embedded, 56 known before" in again
     items = read_features(cache).items
     for path, sha256 in zip(items.path.tolist(), items.sha256.tolist(), strict=True):
         assert os.fsencode(odd_folder / path) == files[sha256]
 
     run("-m", "features", "inspect", cache)
-    assert json.loads(run("-m", "features", "inspect", cache, "--json"))["images"] == 56
-    run("-m", "features", "verify", cache)
-    run("-m", "features", "merge", cache, "--out", tmp_path / "merged.h5")
+    assert json.loads(here(features.__main__.main, "inspect", cache, "--json"))["images"] == 56
+    here(features.__main__.main, "verify", cache)
+    here(features.__main__.main, "merge", cache, "--out", tmp_path / "merged.h5")
     for suffix in ("npz", "csv", "parquet"):
-        run("-m", "features", "export", cache, tmp_path / f"out.{suffix}")
+        here(features.__main__.main, "export", cache, tmp_path / f"out.{suffix}")
     findings, page = tmp_path / "audit.json", tmp_path / "audit.html"
-    run("-m", "features", "audit", cache, "--json", findings, "--html", page)
+    here(features.__main__.main, "audit", cache, "--json", findings, "--html", page)
     troubles = json.loads(findings.read_bytes())["troubles"]
     assert [trouble["path"] for trouble in troubles] == ["train/nevus/bad\udcff\n.jpg"]
     page.read_bytes().decode()
@@ -186,21 +195,23 @@ def test_odd_names_go_through_every_command(odd_folder: Path, tmp_path: Path) ->
     heads = ("--heads", "logistic_regression", "--folds", "3")
     run("fit_classifier.py", cache, "--out", bundle, *heads)
     (bundle / "report.html").read_bytes().decode()
-    run("-m", "models", "show", bundle)
+    here(models.__main__.main, "show", bundle)
     told = run("-m", "models", "classify", bundle, odd_folder / "valid").decode()
     assert "M\\xfcller.jpg: " in told
     assert "two\\nlines.jpg: " in told
-    listed = json.loads(run("-m", "models", "classify", "--json", bundle, odd_folder / "valid"))
+    classify = (models.__main__.main, "classify", bundle, odd_folder / "valid")
+    listed = json.loads(here(*classify, "--json"))
     names = {os.fsencode(result["filename"]) for result in listed["results"]}
     assert names == {name for name in files.values() if b"/valid/" in name}
-    text = run("-m", "models", "classify", "--csv", bundle, odd_folder / "valid")
+    text = here(*classify, "--csv")
     rows = csv.DictReader(io.StringIO(text.decode("utf-8", "surrogateescape"), newline=""))
     assert {os.fsencode(row["filename"]) for row in rows} == names
     scores = tmp_path / "scores.csv"
-    run("-m", "models", "evaluate", bundle, cache, "--split", "valid", "--scores", scores)
+    evaluate = (models.__main__.main, "evaluate", bundle, cache, "--split", "valid")
+    here(*evaluate, "--scores", scores)
     assert b"valid/melanoma/M\xfcller.jpg" in scores.read_bytes()
     against = ("--against", scores, "--score-column", "score")
-    run("-m", "models", "evaluate", bundle, cache, "--split", "valid", *against)
+    here(*evaluate, *against)
 
 
 def test_a_name_of_an_old_archive_is_found_in_its_table(tmp_path: Path) -> None:
@@ -241,22 +252,19 @@ Bad = Callable[[Path], Path]
     ],
 )
 def test_a_place_that_can_t_hold_the_file_is_told_before_weights_are_read(
-    folder_of_images: Bad, tmp_path: Path, out: str, told: str
+    run_here: Run,
+    monkeypatch: pytest.MonkeyPatch,
+    folder_of_images: Bad,
+    tmp_path: Path,
+    out: str,
+    told: str,
 ) -> None:
     """The weights are no weights: whoever reads them first says so instead."""
     (tmp_path / "photo.h5").write_bytes(image_bytes(3))
     (tmp_path / "weights.h5").write_bytes(b"nothing")
-    done = subprocess.run(
-        [
-            *(sys.executable, ROOT / "extract_features.py", folder_of_images("a/1.jpg", "b/2.jpg")),
-            *("--weights", "weights.h5", "--out", out),
-        ],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+    images = folder_of_images("a/1.jpg", "b/2.jpg")
+    monkeypatch.chdir(tmp_path)
+    done = run_here("extract_features.py", images, "--weights", "weights.h5", "--out", out)
     assert done.returncode == 1
     assert told in done.stderr
     assert done.stderr.startswith("error: ")

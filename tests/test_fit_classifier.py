@@ -113,17 +113,17 @@ def test_help_starts_at_once(run: Run) -> None:
 
 
 def test_an_output_folder_that_exists_is_refused_before_the_work(
-    run: Run, cache: Path, tmp_path: Path
+    run_here: Run, cache: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine").write_text("")
-    done = run(SCRIPT, cache, "--out", tmp_path / "out", *FAST)
+    done = run_here(SCRIPT, cache, "--out", tmp_path / "out", *FAST)
     assert done.returncode == 1
     assert done.stderr.startswith("error: the folder")
     assert "exists and is not empty" in done.stderr
     assert "candidates" not in done.stderr
     assert done.stderr.count("\n") == 1
-    done = run(SCRIPT, cache, "--out", tmp_path / "out", *FAST, "--overwrite")
+    done = run_here(SCRIPT, cache, "--out", tmp_path / "out", *FAST, "--overwrite")
     assert done.returncode == 1
     assert "is not a bundle" in done.stderr
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine"]

@@ -1,7 +1,8 @@
 """What each engine, backend and precision does on this machine: images a second, and how exactly.
 
 Each is measured in a process of its own, with pixels in memory and two batches in flight, and
-compared with fp32 on the CPU. The weights are the real ones of LESION_TEST_DATA, or else random.
+compared with fp32 on the CPU. Weights and images are the real ones of LESION_TEST_DATA, or else
+random and drawn. Keras is measured on each of its backends that is installed beside this program.
 """
 
 from __future__ import annotations
@@ -26,12 +27,14 @@ from features.datasets.drawn import LABELS, sample_lesion
 from features.datasets.drawn_lesion import draw_lesion
 from features.embedding.extractor import load_extractor
 from features.errors import LesionError
+from features.images.decoding import load_pixels
 from features.networks.devices.backends import accelerator
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "benchmarks.md"
 BACKENDS = ("jax", "torch", "tensorflow")
-COMPARED = 16
+COMPARED = 32
+LONGEST_START = 150.0
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,16 @@ class Run:
     refused: str = ""
 
 
+def photographs() -> list[Path]:
+    """Real lesions that nothing was fitted to, where there are any."""
+    given = os.environ.get("LESION_TEST_DATA")
+    return sorted((Path(given) / "data/isic2017_256/valid").rglob("*.jpg")) if given else []
+
+
 def pictures(count: int, size: int) -> np.ndarray:
+    if found := photographs():
+        chosen = found[:: max(1, len(found) // count)][:count]
+        return np.stack([load_pixels(path, size) for path in chosen])
     rng = np.random.default_rng(0)
     drawn = [draw_lesion(sample_lesion(rng, LABELS[n % len(LABELS)]), size) for n in range(8)]
     return np.stack([np.roll(drawn[n % 8], n // 8, axis=1) for n in range(count)])
@@ -74,6 +86,7 @@ def pictures(count: int, size: int) -> np.ndarray:
 
 def child(options: argparse.Namespace) -> None:
     """Measure one engine in this process, and print what came out as JSON."""
+    compared_with = pictures(COMPARED, options.size)
     began = time.perf_counter()
     if options.need_gpu and accelerator() is None:
         print(json.dumps({"refused": "sees no GPU"}))
@@ -91,15 +104,22 @@ def child(options: argparse.Namespace) -> None:
     except LesionError as error:
         print(json.dumps({"refused": str(error)}))
         return
-    compared = engine.run(pictures(COMPARED, options.size))
+    compared = engine.run(compared_with)
     start = time.perf_counter() - began
     np.save(options.out, compared)
-    batch = pictures(engine.batch, options.size)
-    done, begun = 0, time.perf_counter()
+    batch = np.resize(compared_with, (engine.batch, *compared_with.shape[1:]))
+    begun = time.perf_counter()
+
+    def go_on(_thread: int) -> int:
+        done = 0
+        while time.perf_counter() - begun < options.seconds:
+            done += len(engine.run(batch))
+        return done
+
     with ThreadPoolExecutor(2) as pool:
-        while (taken := time.perf_counter() - begun) < options.seconds:
-            done += sum(map(len, pool.map(engine.run, [batch] * 4)))
-    print(json.dumps({"name": engine.name, "start": start, "rate": done / taken}))
+        done = sum(pool.map(go_on, range(2)))
+    rate = done / (time.perf_counter() - begun)
+    print(json.dumps({"name": engine.name, "start": start, "rate": rate}))
 
 
 def measured(
@@ -116,21 +136,20 @@ def measured(
         words += ["--need-gpu"] if options.gpu else []
     told = []
     for seconds in (0.0, options.seconds):
-        done = subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "benchmarks.extraction.precision",
-                *words,
-                "--seconds",
-                str(seconds),
-            ],
-            cwd=ROOT,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        command = [sys.executable, "-m", "benchmarks.extraction.precision", *words]
+        try:
+            done = subprocess.run(
+                [*command, "--seconds", str(seconds)],
+                cwd=ROOT,
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=LONGEST_START + seconds,
+            )
+        except subprocess.TimeoutExpired:
+            reason = f"failed: not ready after {LONGEST_START:.0f} s"
+            return Run(f"{engine} {backend}", precision, backend, refused=reason)
         if done.returncode:
             last = (done.stderr.strip() or "no output").splitlines()[-1]
             return Run(f"{engine} {backend}", precision, backend, refused=f"failed: {last[:200]}")
@@ -187,7 +206,7 @@ def table(found: list[Run]) -> str:
 
 def options(description: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--seconds", type=float, default=8.0, help="for each engine")
+    parser.add_argument("--seconds", type=float, default=5.0, help="for each engine")
     parser.add_argument("--size", type=int, default=299, help="side of the input in pixels")
     parser.add_argument("--weights", default=None, help="a Keras weights file, or untrained")
     return parser
@@ -196,6 +215,8 @@ def options(description: str | None) -> argparse.ArgumentParser:
 def some_weights() -> str:
     given = os.environ.get("LESION_TEST_DATA")
     real = sorted((Path(given) / "weights").glob("inception_v3*.h5")) if given else []
+    # Those that users get, where there are several.
+    real.sort(key=lambda path: "keras" not in path.name)
     return str(real[0].resolve()) if real else "untrained"
 
 
@@ -221,14 +242,21 @@ def main() -> None:
             found.append(run)
             print(table(found).splitlines()[-1], file=sys.stderr)
     kind = "random weights" if given.weights == "untrained" else "trained weights"
-    text = f"Machine: {describe()}. InceptionV3 at {given.size}², {kind}.\n\n{table(found)}"
+    seen = "real" if photographs() else "drawn"
+    text = (
+        f"Machine: {describe()}. InceptionV3 at {given.size}², {kind}; compared on {COMPARED} "
+        f"{seen} images.\n\n{table(found)}"
+    )
     print(text)
     if given.json:
         given.json.write_text(json.dumps([asdict(run) for run in found], indent=2))
+    if failed := [run.name for run in found if run.refused.startswith("failed:")]:
+        raise SystemExit(f"nothing is written: {', '.join(failed)} failed, as the table says")
     if given.write:
         page = PAGE.read_text(encoding="utf-8")
         marks = r"(<!-- precision -->\n).*?(<!-- /precision -->)"
-        PAGE.write_text(re.sub(marks, lambda m: m[1] + text + "\n" + m[2], page, flags=re.DOTALL))
+        written = re.sub(marks, lambda m: m[1] + text + "\n" + m[2], page, flags=re.DOTALL)
+        PAGE.write_text(written, encoding="utf-8")
 
 
 if __name__ == "__main__":

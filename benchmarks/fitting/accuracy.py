@@ -14,7 +14,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from benchmarks.fitting.kernels import aligned, chosen, gaussian_process
+from benchmarks.fitting.kernels import aligned, chosen, gaussian_process, propagated
+from benchmarks.fitting.material import (
+    DEFAULT,
+    FRAMES,
+    Columns,
+    Key,
+    Material,
+    Trial,
+    averaged,
+    by_layer,
+    keys,
+    side_by_side,
+)
 from benchmarks.fitting.trials import (
     Judged,
     Study,
-    corrected_difference,
     delong_difference,
-    gram,
     judge,
     ridge,
     signed,
@@ -41,7 +51,6 @@ from features.embedding.specification import ExtractorSpec
 from features.images.decoding import Frame, decode
 from features.networks.libraries import import_openvino
 from features.networks.registry import NETWORKS
-from models.evaluation.paired import holm
 from models.evaluation.roc import auc_interval
 from models.heads.ensemble import ENSEMBLE, MEMBERS
 from models.training.comparison import compare_heads
@@ -53,12 +62,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "accuracy.md"
 RECIPES = ("fast", "accurate")
 LAYERS = tuple(NETWORKS["inception_v3"].layers)
-DEFAULT = NETWORKS["inception_v3"].recipes["accurate"].layers
-FRAMES = ("identity", "lesion:identity")
 MIRRORED = ("flip-h", "lesion:flip-h")
-
-Key = tuple[str, str, str]
-Columns = npt.NDArray[np.float32]
 
 
 def main() -> None:
@@ -75,13 +79,19 @@ def main() -> None:
         texts = {"recipes": recipes(work, options)}
         if options.trials:
             texts["trials"] = trials(work, options)
+    show(texts, write=options.write)
+
+
+def show(texts: Mapping[str, str], *, write: bool) -> None:
+    """Print tables, and put them between their marks in docs/accuracy.md."""
     print("\n\n".join(texts.values()))
-    if options.write:
-        page = PAGE.read_text(encoding="utf-8")
-        for name, text in texts.items():
-            marks = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
-            page = re.sub(marks, lambda m, text=text: m[1] + text + "\n" + m[2], page, flags=re.S)
-        PAGE.write_text(page, encoding="utf-8")
+    if not write:
+        return
+    page = PAGE.read_text(encoding="utf-8")
+    for name, text in texts.items():
+        marks = rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)"
+        page = re.sub(marks, lambda m, text=text: m[1] + text + "\n" + m[2], page, flags=re.S)
+    PAGE.write_text(page, encoding="utf-8")
 
 
 def shared() -> Path:
@@ -98,13 +108,18 @@ def weights_files() -> dict[str, Path]:
 
 
 def extracted(
-    work: Path, name: str, weights: Path, *words: str, data: str = "isic2017_256"
+    work: Path,
+    name: str,
+    weights: Path,
+    *words: str,
+    data: str = "isic2017_256",
+    precision: str = "fp32",
 ) -> Path:
     """Give the feature file of that name; made now if it isn't there."""
     path = work / f"{name}.h5"
     if not path.exists():
         run("extract_features.py", shared() / "data" / data, "--weights", weights,
-            "--precision", "fp32", "--out", path, *words)  # fmt: skip
+            "--precision", precision, "--out", path, *words)  # fmt: skip
     return path
 
 
@@ -205,54 +220,6 @@ def row(measured: Measured, head: str, fast: Measured | None) -> str:
 # What else was tried, by logistic regression on inner products.
 
 
-class Material:
-    """The training images of one weights file: all layers, means and deviations, by view.
-
-    Parameters
-    ----------
-    study : Study
-    columns : dict
-        By view, layer and ``"mean"`` or ``"std"``.
-    groups : ndarray of int, shape (n,)
-    """
-
-    def __init__(self, study: Study, columns: dict[Key, Columns], groups: npt.NDArray[Any]) -> None:
-        self.study, self.columns, self.groups = study, columns, groups
-        self._grams: dict[Key, Columns] = {}
-
-    def gram(self, key: Key) -> Columns:
-        if key not in self._grams:
-            self._grams[key] = gram(self.columns[key])
-        return self._grams[key]
-
-    def matrix(self, keys: Sequence[Key], *, even: bool = False) -> Columns:
-        """Put columns side by side, each with the same weight, or each block of them."""
-        shares = [1 if even else self.columns[key].shape[1] for key in keys]
-        total = sum(share * self.gram(key) for share, key in zip(shares, keys, strict=True))
-        return np.asarray(total / sum(shares), np.float32)
-
-
-def keys(
-    layers: Sequence[str] = DEFAULT,
-    views: Sequence[str] = FRAMES,
-    statistics: Sequence[str] = ("mean", "std"),
-) -> list[Key]:
-    return [(view, layer, each) for view in views for layer in layers for each in statistics]
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A way to use passes of the network at 299 pixels, or as long as those take."""
-
-    name: str
-    passes: float
-    run: Callable[[Material], Judged]
-
-    @classmethod
-    def of(cls, name: str, passes: float, chosen: Sequence[Key], *, even: bool = False) -> Trial:
-        return cls(name, passes, lambda given: judge(given.study, given.matrix(chosen, even=even)))
-
-
 def numbered(*numbers: int) -> tuple[str, ...]:
     return tuple(f"mixed{number}" for number in numbers)
 
@@ -267,12 +234,6 @@ def layers_chosen(given: Material) -> Judged:
     widths = [NETWORKS["inception_v3"].layers[each] * (each in DEFAULT) for each in LAYERS]
     matrices = [given.matrix(keys((layer,))) for layer in LAYERS]
     return chosen(given.study, matrices, given.groups, np.array(widths, float))
-
-
-def averaged(given: Material) -> Judged:
-    scores = [judge(given.study, given.matrix(each)).scores for each in (keys(), SECOND)]
-    scaled = [each / each.std(axis=1, keepdims=True) for each in scores]
-    return Judged.of(given.study, np.mean(scaled, axis=0))
 
 
 SECOND_NETWORK = "efficientnet_lite0"
@@ -313,37 +274,22 @@ TRIALS = (
         ),
     ),
     Trial("shrinkage discriminant analysis", 2, lambda m: ridge(m.study, m.matrix(keys()))),
+    Trial("labels spread to neighbours", 2, lambda m: propagated(m.study, m.matrix(keys()))),
     Trial.of("mirrored, averaged", 4, keys(views=("mirrored", "lesion:mirrored"))),
     Trial.of("EfficientNet-Lite0 alone", SECOND_PASSES - 2, SECOND),
     Trial.of("EfficientNet-Lite0 beside", SECOND_PASSES, [*keys(), *SECOND]),
     Trial("the same, a quarter of the weight", SECOND_PASSES, lambda m: beside(m, 0.25)),
-    Trial("EfficientNet-Lite0 averaged", SECOND_PASSES, averaged),
+    Trial("EfficientNet-Lite0 averaged", SECOND_PASSES, lambda m: averaged(m, keys(), SECOND)),
 )
 
 
 def trials(work: Path, options: argparse.Namespace) -> str:
-    found = {
-        weights: [(trial, trial.run(given)) for trial in TRIALS]
-        for weights, given in materials(work, options)
-    }
-    lines = [
-        "| trial | passes |" + "".join(f" {name} |" for name in found),
-        "| --- | ---: |" + " --- |" * len(found),
-    ]
-    columns = [table_column(judged) for judged in found.values()]
-    for trial, *cells in zip(TRIALS, *columns, strict=True):
-        lines.append(f"| {trial.name} | {trial.passes:.3g} | {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def table_column(judged: Sequence[tuple[Trial, Judged]]) -> list[str]:
-    default = judged[0][1]
-    changes = [corrected_difference(each, default) for _, each in judged[1:]]
-    raised = holm([p for _, p in changes])
-    return [f"{default.areas.mean():.3f}"] + [
-        signed(change) + (" *" if p < 0.05 else "")
-        for (change, _), p in zip(changes, raised, strict=True)
-    ]
+    return side_by_side(
+        {
+            weights: [(trial, trial.run(given)) for trial in TRIALS]
+            for weights, given in materials(work, options)
+        }
+    )
 
 
 def materials(work: Path, options: argparse.Namespace) -> Iterator[tuple[str, Material]]:
@@ -364,14 +310,6 @@ def materials(work: Path, options: argparse.Namespace) -> Iterator[tuple[str, Ma
         columns |= second_network(features, train.items, work)
         study = Study.of(train.y, train.groups, options.repeats)
         yield weights, Material(study, columns, train.groups)
-
-
-def by_layer(features: Features, items: Items, views: Sequence[str]) -> dict[Key, Columns]:
-    """Cut embeddings into those of each view, layer and statistic."""
-    names = list(itertools.product(views, features.spec.layers, ("mean", "std")))
-    channels = [NETWORKS[features.spec.network].layers[layer] for _, layer, _ in names]
-    cut = np.split(features.rows(items)[:], np.cumsum(channels)[:-1], axis=1)
-    return dict(zip(names, cut, strict=True))
 
 
 def second_network(features: Features, items: Items, work: Path) -> dict[Key, Columns]:

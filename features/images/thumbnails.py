@@ -10,6 +10,7 @@ from pathlib import Path
 from PIL import Image
 
 from features.images.decoding import decode
+from features.images.frames import Frame
 
 __all__ = ["Thumbnail", "data_uri", "thumbnail"]
 
@@ -70,7 +71,7 @@ def thumbnail(
     >>> small.width, small.height, small.uri[:27]
     (96, 72, 'data:image/jpeg;base64,/9j/')
     """
-    decoded = decode(source, side)
+    decoded = decode(source, Frame(side, for_eyes=True))
     picture = Image.fromarray(decoded.pixels)
     if not square:
         scale = side / max(decoded.width, decoded.height)

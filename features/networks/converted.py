@@ -20,8 +20,9 @@ from features.storage.user_cache import user_cache
 
 __all__ = ["Converted", "converted_network", "find_converted"]
 
-# Raise it when a conversion would come out differently from the same weights.
+# Raise them when a conversion would come out differently from the same weights.
 _CONVERSION: Final = 2
+_QUANTISATION: Final = 2
 NETWORK: Final = "network.xml"
 PARAMETERS: Final = "network.bin"
 _NOTE: Final = "about.json"
@@ -119,7 +120,7 @@ def _folder(source: Source, precision: str) -> Path:
         "layers": source.layers,
         "pooling": source.pooling,
         "size": source.input_size,
-        "int8": precision == "int8",
+        "int8": _QUANTISATION if precision == "int8" else False,
     }
     if source.network.preparation:
         what["preparation"] = source.network.preparation

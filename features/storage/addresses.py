@@ -30,7 +30,8 @@ _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _USER: Final = re.compile(r"^[a-z0-9]+:/{1,2}[^/]*@", re.IGNORECASE)
 _TELLING: Final = (
     r"(?:x-amz-[\w-]*|x-goog-[\w-]*|awsaccesskeyid|googleaccessid|sig|se|sp|signature|policy"
-    r"|key-pair-id|[\w-]*(?:token|secret|password|passwd|credential|api[_-]?key|access[_-]?key))"
+    r"|key-pair-id|sharedaccesssignature"
+    r"|[\w-]*(?:token|secret|password|passwd|credential|(?:api|access|account|shared)[_-]?key))"
 )
 _TOLD: Final = re.compile(rf"[?&;]{_TELLING}=", re.IGNORECASE)
 _HIDDEN: Final = (

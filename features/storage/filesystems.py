@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import functools
 import importlib
+import logging
 import os
 import random
 import threading
@@ -20,7 +21,16 @@ from typing import Any, Final, TypeVar
 from features.errors import StorageError
 from features.storage.addresses import Address, without_secrets
 
-__all__ = ["Passing", "explained", "failures", "filesystem", "patiently", "run"]
+__all__ = [
+    "CONNECT_SECONDS",
+    "SILENT_SECONDS",
+    "Passing",
+    "explained",
+    "failures",
+    "filesystem",
+    "patiently",
+    "run",
+]
 
 TRIES: Final = 4
 CONNECT_SECONDS: Final = 10
@@ -42,14 +52,22 @@ _CREDENTIALS: Final = {
     "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, AWS_PROFILE or ~/.aws (for a public bucket "
     "FSSPEC_S3_ANON=true)",
     "gs": "GOOGLE_APPLICATION_CREDENTIALS, or `gcloud auth application-default login`",
-    "az": "AZURE_STORAGE_ACCOUNT_NAME with AZURE_STORAGE_ACCOUNT_KEY, or `az login`",
+    "az": "AZURE_STORAGE_CONNECTION_STRING, AZURE_STORAGE_ACCOUNT_NAME with "
+    "AZURE_STORAGE_ACCOUNT_KEY or AZURE_STORAGE_SAS_TOKEN, or `az login`",
     "https": "~/.netrc",
     "http": "~/.netrc",
 }
+_BUCKETS: Final = {"az": ("container", "account"), "gs": ("bucket", "project")}
+# What they log of a failure that is told in a sentence is tracebacks, and more than once.
+_LOUD: Final = {"gs": ("gcsfs",), "az": ("azure",)}
 _AIOHTTP: Final = ("aiohttp", ("ClientError",))
 _RAISED: Final[dict[str, tuple[tuple[str, tuple[str, ...]], ...]]] = {
     "s3": (_AIOHTTP, ("botocore.exceptions", ("BotoCoreError", "ClientError", "HTTPClientError"))),
-    "gs": (_AIOHTTP, ("google.auth.exceptions", ("GoogleAuthError",))),
+    "gs": (
+        _AIOHTTP,
+        ("google.auth.exceptions", ("GoogleAuthError",)),
+        ("gcsfs.retry", ("HttpError", "ChecksumError")),
+    ),
     "az": (("azure.core.exceptions", ("AzureError",)),),
     "https": (_AIOHTTP,),
     "http": (_AIOHTTP,),
@@ -126,7 +144,11 @@ def explained(address: Address, error: BaseException) -> StorageError:
     """Say in one sentence what went wrong; nothing secret is in it."""
     why = without_secrets(" ".join(str(error).split()))[:200] or type(error).__name__
     name = type(error).__name__
-    if isinstance(error, PermissionError) or "Credential" in name or "AuthenticationError" in name:
+    if (
+        isinstance(error, PermissionError)
+        or any(word in name for word in ("Credential", "AuthenticationError", "RefreshError"))
+        or getattr(error, "code", None) in (401, 403)
+    ):
         return StorageError(
             "refused",
             f"{address} is refused ({why}): check the credentials ("
@@ -135,16 +157,17 @@ def explained(address: Address, error: BaseException) -> StorageError:
     if isinstance(error, FileNotFoundError):
         if "bucket" in why.casefold() or "container" in why.casefold():
             where = address.rest.partition("/")[0]
+            kind, what = _BUCKETS.get(address.scheme, ("bucket", "region"))
             return StorageError(
-                "no_bucket", f"there is no bucket {where} for {address}: check its name and region"
+                "no_bucket", f"there is no {kind} {where} for {address}: check its name and {what}"
             )
         return StorageError("missing", f"there is nothing at {address}: check the address")
     if isinstance(error, (ValueError, TypeError)):
         return StorageError("unusable", f"{address} can't be used ({why}): check the address")
     return StorageError(
         "unreachable",
-        f"{address} gave no good answer in {TRIES} tries ({why}): try again later, and check "
-        "address and network",
+        f"{address} gave no good answer, however often it was asked ({why}): try again later, and "
+        "check address and network",
     )
 
 
@@ -178,8 +201,14 @@ def _filesystem(scheme: str, _process: int) -> Any:
             f"{scheme}:// needs the package {package}, which is not installed: "
             f"pip install 'lesion-classifier[{extra}]'",
         ) from error
+    for name in _LOUD.get(scheme, ()):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
-        made = fsspec.filesystem(scheme if scheme != "http" else "https", **_options(scheme))
+        if scheme == "gs":
+            # The other class of gcsfs asks for the kind of each bucket first, by gRPC.
+            made = importlib.import_module("gcsfs.core").GCSFileSystem(**_options(scheme))
+        else:
+            made = fsspec.filesystem(scheme if scheme != "http" else "https", **_options(scheme))
     except failures(scheme) as error:
         raise explained(Address(scheme, "…"), error) from None
     if scheme == "s3":
@@ -198,14 +227,13 @@ def _options(scheme: str) -> dict[str, Any]:
             **kept,
             "config_kwargs": {"retries": retries, "max_pool_connections": _CONNECTIONS, **waits},
         }
-    if scheme == "gs":
-        return {**kept, "requests_timeout": SILENT_SECONDS}
     if scheme == "az":
-        waits = {"connection_timeout": CONNECT_SECONDS, "read_timeout": SILENT_SECONDS}
-        return {**kept, "anon": False, **waits}
+        return kept
     import aiohttp
 
     timeout = aiohttp.ClientTimeout(
         total=None, sock_connect=CONNECT_SECONDS, sock_read=SILENT_SECONDS
     )
+    if scheme == "gs":
+        return {**kept, "requests_timeout": timeout}
     return {"skip_instance_cache": True, "client_kwargs": {"timeout": timeout, "trust_env": True}}

@@ -7,16 +7,13 @@ import hashlib
 import os
 from array import array
 from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from typing import Final
 
 from features.errors import StorageError
 from features.storage.addresses import Address, address_of
-from features.storage.filesystems import run
-from features.storage.objects import State, states
+from features.storage.objects import State, page, states
 
 __all__ = ["Listing", "list_below", "states_of", "told"]
-
-_PAGE: Final = 1000
 
 
 class Listing:
@@ -66,8 +63,8 @@ def list_below(place: str | os.PathLike[str]) -> Listing:
         )
     names: list[str] = []
     marks = array("q")
-    for page in _pages(address):
-        for name, state in page:
+    for entries in _pages(address):
+        for name, state in entries:
             names.append(name)
             marks.append(told(state))
     found = Listing(address, names, marks)
@@ -93,44 +90,15 @@ def told(state: State) -> int:
 
 
 def _pages(address: Address) -> Iterator[list[tuple[str, State]]]:
-    if address.scheme == "s3":
-        yield from _pages_s3(address)
-        return
-    start = address.rest.rstrip("/")
-    folders = [start]
-    while folders:
-        folder = folders.pop()
-        page = []
-        for entry in run(address, _ls, folder):
-            name = str(entry["name"])
-            if entry["type"] == "directory":
-                folders.append(name.rstrip("/"))
-            else:
-                etag = str(entry.get("etag") or "")
-                page.append((name[len(start) + 1 :], State(int(entry["size"] or 0), etag)))
-        yield page
-
-
-def _pages_s3(address: Address) -> Iterator[list[tuple[str, State]]]:
-    bucket, _, key = address.rest.partition("/")
+    key = address.rest.partition("/")[2]
     prefix = f"{key.rstrip('/')}/" if key.strip("/") else ""
-    more: dict[str, str] = {}
+    more = ""
     while True:
-        found = run(address, _list_s3, bucket, prefix, more)
+        found = page(address, prefix, more)
+        # What stands for a folder has its name.
         yield [
-            (each["Key"][len(prefix) :], State(each["Size"], each.get("ETag", "")))
-            for each in found.get("Contents", ())
-            # What stands for a folder has its name.
-            if not each["Key"].endswith("/")
+            (name[len(prefix) :], state) for name, state in found.entries if not name.endswith("/")
         ]
-        if not found.get("IsTruncated"):
+        more = found.more
+        if not more:
             return
-        more = {"ContinuationToken": found["NextContinuationToken"]}
-
-
-async def _list_s3(fs: Any, bucket: str, prefix: str, more: dict[str, str]) -> Any:
-    return await fs._call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=_PAGE, **more)
-
-
-async def _ls(fs: Any, folder: str) -> Any:
-    return await fs._ls(folder, detail=True)

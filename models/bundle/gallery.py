@@ -47,7 +47,7 @@ _SHOWN: Final = 5000
 _SIDE: Final = 96
 _QUALITY: Final = 80
 # Raise the last number when the same image would give another picture.
-_PICTURES: Final = f"{_SIDE} {_QUALITY} 1"
+_PICTURES: Final = f"{_SIDE} {_QUALITY} 2"
 _LARGEST_PICTURE: Final = 32 << 10
 _JPEG: Final = b"\xff\xd8\xff"
 _LARGEST_FILE: Final = 512 << 20

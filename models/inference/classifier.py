@@ -23,7 +23,7 @@ from models.bundle.loading import Bundle, load_bundle
 from models.bundle.manifest import BundleRefused
 from models.bundle.network import ReadyNetwork, ready_network
 from models.inference import wording
-from models.inference.evidence import Evidence, explain
+from models.inference.evidence import Evidence, Seen, explain
 from models.inference.scoring import changes_of, to_serve
 from models.inference.verdict import Note, Picture, Rejected, Scales, Verdict, doubted
 from models.patients.encoding import read_patient
@@ -116,7 +116,7 @@ class Classifier:
             `models.patients.encoding.read_patient`. Where any of it can be used, the bundle's
             fusion judges.
         evidence : bool
-            Whether to say where in each image the score comes from; takes another pass.
+            Whether to say where in each image the score comes from.
         similar : int
             How many similar training images to name, if the bundle has them.
 
@@ -135,13 +135,7 @@ class Classifier:
         patients = [None] * len(images) if metadata is None else list(metadata)
         for start in range(0, len(images), _BATCH):
             part = slice(start, start + _BATCH)
-            judged = self._classify_batch(images[part], patients[part], similar)
-            if evidence:
-                judged = [
-                    replace(one, evidence=self.explain(source)) if isinstance(one, Verdict) else one
-                    for one, (_, source) in zip(judged, images[part], strict=True)
-                ]
-            found += judged
+            found += self._classify_batch(images[part], patients[part], similar, evidence)
         return found
 
     def _classify_batch(
@@ -149,6 +143,7 @@ class Classifier:
         images: Sequence[tuple[str, bytes | Path]],
         patients: Sequence[Mapping[str, Any] | None],
         similar: int,
+        evidence: bool,
     ) -> list[Verdict | Rejected]:
         decoded: list[Picture | Rejected] = []
         for filename, source in images:
@@ -161,16 +156,13 @@ class Classifier:
             for (filename, _), pixels, patient in zip(images, decoded, patients, strict=True)
             if not isinstance(pixels, Rejected)
         ]
-        rows = self.embed([picture.frames for _, picture, _ in readable])
-        verdicts = iter(
-            self.classify_embedded(
-                [filename for filename, _, _ in readable],
-                rows,
-                [patient for _, _, patient in readable],
-                pictures=[picture for _, picture, _ in readable],
-                similar=similar,
-            )
-        )
+        names, pictures, told = map(list, zip(*readable, strict=True)) if readable else ([], [], [])
+        if evidence:
+            rows, explained = self._see_all(pictures)
+        else:
+            rows, explained = self.embed([each.frames for each in pictures]), [None] * len(pictures)
+        judged = self.classify_embedded(names, rows, told, pictures=pictures, similar=similar)
+        verdicts = map(lambda one, why: replace(one, evidence=why), judged, explained)
         return [pixels if isinstance(pixels, Rejected) else next(verdicts) for pixels in decoded]
 
     def read(self, source: bytes | Path, *, max_pixels: int = MAX_PIXELS) -> Scales:
@@ -219,7 +211,7 @@ class Classifier:
         ]
         quality = check_quality(whole[0], decoded.width, decoded.height) if whole else Quality()
         quality = replace(quality, decoding=decoded.notes)
-        return Picture(decoded.frames, hashlib.sha256(data).hexdigest(), quality)
+        return Picture(decoded.frames, hashlib.sha256(data).hexdigest(), quality, decoded.boxes)
 
     def embed(self, images: Sequence[Scales]) -> npt.NDArray[np.float32]:
         """Embed decoded images, as a feature file keeps them.
@@ -312,28 +304,24 @@ class Classifier:
         known, unused = read_patient(given, fused.fusion.kinds if fused else {})
         return known, tuple(map(wording.not_used, unused))
 
-    def explain(
-        self, source: bytes | Path, *, max_pixels: int = MAX_PIXELS, at_once: int = 2
-    ) -> Evidence:
-        """Say where in an image its score comes from; takes another pass of each network.
+    def see(self, picture: Picture) -> Seen:
+        """Embed an image as `embed` does, and keep what `explain` needs of the same pass."""
+        frames = (pixels[np.newaxis] for pixels in picture.frames)
+        return Seen(self._extractor.look(*frames), picture.boxes)
+
+    def explain(self, seen: Seen, *, at_once: int = 2) -> Evidence:
+        """Say where in an image its score comes from.
 
         Parameters
         ----------
-        source, max_pixels
-            As for `read`.
+        seen : Seen
+            As `see` gives it.
         at_once : int, optional
             As for `models.inference.evidence.explain`.
-
-        Raises
-        ------
-        UnreadableImage
         """
-        bundle = self.bundle
-        decoded = bundle.spec.decode(source, max_pixels=max_pixels)
-        looks = self._extractor.look(*(pixels[np.newaxis] for pixels in decoded.frames))
-        changes = partial(changes_of, bundle.classes.heads[0].estimator)
-        score, boxes = bundle.score, decoded.boxes
-        return explain(bundle.spec, looks, score, boxes, changes=changes, at_once=at_once)
+        changes = partial(changes_of, self.bundle.classes.heads[0].estimator)
+        spec, score = self.bundle.spec, self.bundle.score
+        return explain(spec, seen.looks, score, seen.boxes, changes=changes, at_once=at_once)
 
     def with_bundle(self, bundle: Bundle) -> Classifier:
         """Judge by another bundle that needs the same embeddings, without another network.
@@ -344,6 +332,15 @@ class Classifier:
             If it needs others.
         """
         return Classifier(bundle, self._extractor)
+
+    def _see_all(self, pictures: Sequence[Picture]) -> tuple[npt.NDArray[np.float32], list[Any]]:
+        # One after the other: the maps of one image are as large as it is itself.
+        rows, explained = [self.embed([])], []
+        for picture in pictures:
+            seen = self.see(picture)
+            rows.append(seen.row[np.newaxis])
+            explained.append(self.explain(seen))
+        return np.concatenate(rows), explained
 
     def _verdict(
         self,

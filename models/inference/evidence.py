@@ -23,7 +23,7 @@ from features.images.decoding import Frame
 from features.images.lesion import WHOLE, Box
 from models.inference.scoring import Changes, changes_in_full
 
-__all__ = ["Evidence", "LayerEvidence", "explain"]
+__all__ = ["Evidence", "LayerEvidence", "Seen", "explain"]
 
 Floats = npt.NDArray[np.float32]
 Score = Callable[[Floats], npt.NDArray[np.floating]]
@@ -32,6 +32,37 @@ Score = Callable[[Floats], npt.NDArray[np.floating]]
 # weighs too little for heads that decide by steps, such as trees.
 _PART: Final = 8
 _FINEST: Final = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What the networks saw of an image in one pass: for its verdict, and for what explains it.
+
+    Parameters
+    ----------
+    looks : sequence of (sequence of Look)
+        As `features.embedding.joined.JoinedExtractor.look` gives them.
+    boxes : tuple of Box
+        Where in the image each frame lies.
+    """
+
+    looks: Sequence[Sequence[Look]]
+    boxes: tuple[Box, ...]
+
+    @property
+    def row(self) -> Floats:
+        """The embedding as a feature file keeps it, float32 (spec.width,)."""
+        return np.concatenate([look.embeddings[0] for views in self.looks for look in views])
+
+    @property
+    def nbytes(self) -> int:
+        """Size in memory."""
+        return sum(
+            part.nbytes
+            for views in self.looks
+            for look in views
+            for part in (look.embeddings, *look.maps.values())
+        )
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ A module of its own, since SQLAlchemy is slow to import and most services keep n
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
@@ -37,14 +38,22 @@ _KEPT: Final = tuple(column.name for column in _FEEDBACK.columns if column.name 
 # Together they are of one record alone.
 _TELLING: Final = ("created", "sha256", "label", "reviewer", "bundle")
 _SECONDS_FOR_OTHERS: Final = 10
-# A server that is gone without a word must not hold a request up for minutes.
+# PostgreSQL is known to answer or to refuse within these: nobody's lock is waited for longer than a
+# statement may take, and where nothing at all is heard for so long the line is given up.
+_STATEMENT_SECONDS: Final = 4
+_SILENT_SECONDS: Final = 5.0
+# A server that is gone without a word must not hold a request up for minutes, and a line that
+# nothing is sent on must not be forgotten by what is in between.
 _PATIENCE: Final = {
-    "connect_timeout": str(_SECONDS_FOR_OTHERS),
-    "tcp_user_timeout": str(1000 * _SECONDS_FOR_OTHERS),
+    "connect_timeout": str(round(_SILENT_SECONDS)),
+    "tcp_user_timeout": str(round(1000 * _SILENT_SECONDS)),
+    "keepalives_idle": "30",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
 }
-# For one transaction: what is answered for is on the disk, and nobody's lock is waited for.
+# For one transaction, whose record is on the disk when it is answered for.
 _POSTGRES_DURABLE: Final = sql.text(
-    f"SELECT set_config('statement_timeout', '{_SECONDS_FOR_OTHERS}s', true), "
+    f"SELECT set_config('statement_timeout', '{_STATEMENT_SECONDS}s', true), "
     "set_config('synchronous_commit', replace(current_setting('synchronous_commit'), 'off', 'on'), "
     "true)"
 )
@@ -85,6 +94,8 @@ class FeedbackStore:
             ) from error
         if url.get_backend_name() == "sqlite":
             sql.event.listen(self._engine, "connect", _durable)
+        if url.drivername == "postgresql+psycopg":
+            sql.event.listen(self._engine, "do_connect", _connect_patiently)
         if create:
             try:
                 with self._told("opened"):
@@ -149,6 +160,16 @@ class FeedbackStore:
         query = sql.select(*columns).order_by(_FEEDBACK.c.id)
         with self._told("read"), self._engine.connect() as connection:
             return [_record(row) for row in connection.execute(query).mappings()]
+
+    def check(self) -> None:
+        """See whether the table can be read.
+
+        Raises
+        ------
+        FeedbackFailed
+        """
+        with self._told("read"), self._engine.connect() as connection:
+            connection.execute(sql.select(_FEEDBACK.c.id).limit(1))
 
     def close(self) -> None:
         """Close the connections."""
@@ -239,6 +260,42 @@ def _words(query: Mapping[str, tuple[str, ...] | str]) -> list[str]:
 def _durable(connection: Any, _: object) -> None:
     # What was answered for must be on the disk, and so must the deletion of SQLite's journal.
     connection.execute("PRAGMA synchronous = EXTRA")
+
+
+def _connect_patiently(
+    dialect: object, record: object, words: tuple[Any, ...], options: dict[str, Any]
+) -> Any:
+    """Connect by psycopg, whose connections wait for an answer for ever otherwise.
+
+    TCP's own limits are no help against a server, or what is in between, that takes what is sent
+    and says nothing; the same number of milliseconds counts for both.
+    """
+    import psycopg
+
+    limit = float(options["tcp_user_timeout"]) / 1000 or _SILENT_SECONDS
+
+    class PatientConnection(psycopg.Connection[Any]):
+        def wait(self, gen: Any, *words: Any, **options: Any) -> Any:
+            return super().wait(self._listening(gen), *words, **options)
+
+        def _listening(self, steps: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+            heard = time.monotonic()
+            try:
+                wanted = next(steps)
+                while True:
+                    came = yield wanted
+                    if came:
+                        heard = time.monotonic()
+                    elif time.monotonic() - heard > limit:
+                        self.close()
+                        raise psycopg.OperationalError(
+                            f"the server has said nothing for {limit:g} seconds"
+                        )
+                    wanted = steps.send(came)
+            except StopIteration as end:
+                return end.value
+
+    return PatientConnection.connect(*words, **options)
 
 
 def _record(row: Any) -> FeedbackRecord:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from features.images.lesion import Box
 from features.images.quality import Fault, Hint, Quality
 from models.bundle.gallery import Similar
 from models.decisions.decision import Call
@@ -51,11 +52,14 @@ class Picture:
     sha256 : str
         Of the file's bytes.
     quality : Quality
+    boxes : tuple of Box
+        Where in the image each frame lies.
     """
 
     frames: Scales
     sha256: str
     quality: Quality
+    boxes: tuple[Box, ...]
 
 
 class _Said:

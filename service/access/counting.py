@@ -26,6 +26,12 @@ _TO_MEND: Final = (
 )
 # So long a store that failed is left alone: each try could hold a request up.
 _SECONDS_APART: Final = 5.0
+# A store that takes what is sent and says nothing would hold every request up for ever.
+_SECONDS: Final = 1
+_OF_REDIS: Final = {"socket_timeout": _SECONDS, "socket_connect_timeout": _SECONDS}
+_OF_MONGODB: Final = dict.fromkeys(
+    ("serverSelectionTimeoutMS", "connectTimeoutMS", "socketTimeoutMS"), 1000 * _SECONDS
+)
 
 
 class Counter:
@@ -86,7 +92,7 @@ def _open(address: str) -> Storage:
     if not separator:
         raise SettingsError(f"--rate-storage has no address with :// in it: {_TO_MEND}")
     try:
-        storage = storage_from_string(address, wrap_exceptions=True)
+        storage = storage_from_string(address, wrap_exceptions=True, **_patience(kind))
     except (ConfigurationError, ValueError, TypeError) as error:
         raise SettingsError(
             f"--rate-storage has an address of the kind {kind!r} that can't be used: {_TO_MEND}"
@@ -96,3 +102,9 @@ def _open(address: str) -> Storage:
     if not storage.check():
         raise SettingsError(f"the {kind} store of --rate-storage does not answer: {_TO_MEND}")
     return storage
+
+
+def _patience(kind: str) -> dict[str, int]:
+    if kind.startswith("mongodb"):
+        return _OF_MONGODB
+    return _OF_REDIS if kind.startswith(("redis", "valkey")) else {}

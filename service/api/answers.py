@@ -164,3 +164,8 @@ class Health(BaseModel):
     """The state of the process."""
 
     status: Literal["alive", "ready", "loading", "stopping"]
+    feedback: Literal["kept", "failing"] | None = Field(
+        None,
+        description="Of `/readyz` where feedback is kept: whether its store answered when it was "
+        "last asked. One that is not used is asked every half minute.",
+    )

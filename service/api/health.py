@@ -6,12 +6,13 @@ from flask import Blueprint, Response, jsonify
 
 from service.api.operations import operation
 from service.classifier.loaded import LoadedClassifier
+from service.classifier.reviews import Reviews
 from service.telemetry.metrics import CONTENT_TYPE_LATEST
 
 __all__ = ["monitoring_blueprint"]
 
 
-def monitoring_blueprint(classifier: LoadedClassifier) -> Blueprint:
+def monitoring_blueprint(classifier: LoadedClassifier, reviews: Reviews) -> Blueprint:
     """Make the routes `/healthz`, `/readyz` and `/metrics`."""
     blueprint = Blueprint("monitoring", __name__)
 
@@ -27,13 +28,16 @@ def monitoring_blueprint(classifier: LoadedClassifier) -> Blueprint:
     @blueprint.get("/readyz")
     @operation(
         summary="Whether requests are taken",
+        description="Verdicts need no feedback store, so that one which fails is told and is no "
+        "reason to take no requests.",
         tag="operation",
         answers={200: ("Health", "They are."), 503: ("Health", "Not yet, or not any more.")},
     )
     def readyz() -> tuple[Response, int]:
+        store = {"feedback": "failing" if reviews.failing else "kept"} if reviews.kept else {}
         if classifier.ready:
-            return jsonify(status="ready"), 200
-        return jsonify(status="stopping" if classifier.draining else "loading"), 503
+            return jsonify(status="ready", **store), 200
+        return jsonify(status="stopping" if classifier.draining else "loading", **store), 503
 
     @blueprint.get("/metrics")
     @operation(

@@ -6,7 +6,6 @@ import base64
 import binascii
 import hashlib
 import json
-import threading
 import zlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
@@ -18,6 +17,7 @@ from itsdangerous import BadData, URLSafeTimedSerializer
 from models.inference.feedback import FeedbackRecord
 from service.access.rules import access
 from service.access.signing import forgiving
+from service.classifier.keeping import Keeper
 from service.classifier.loaded import LoadedClassifier
 from service.classifier.served import Case, Served
 from service.problems import Problem
@@ -54,13 +54,17 @@ class Reviews:
     def __init__(self, settings: Settings, classifier: LoadedClassifier) -> None:
         self._classifier = classifier
         self._keep_images = settings.feedback_images
-        self._store = _open(settings.feedback) if settings.feedback else None
-        self._writing = threading.Lock()
+        self._keeper = Keeper(_open(settings.feedback)) if settings.feedback else None
 
     @property
     def kept(self) -> bool:
         """Whether feedback is kept at all."""
-        return self._store is not None
+        return self._keeper is not None
+
+    @property
+    def failing(self) -> bool:
+        """Whether there is a store that does not answer, or failed when it was last asked."""
+        return self._keeper is not None and self._keeper.failing
 
     @property
     def welcome(self) -> bool:
@@ -123,12 +127,11 @@ class Reviews:
         Raises
         ------
         FeedbackFailed
-            If that is not possible.
+            If that is not possible, or takes too long.
         """
-        if self._store is None:
+        if self._keeper is None:
             raise LookupError("there is no feedback store")
-        with self._writing:
-            number = self._store.add(record)
+        number = self._keeper.add(record)
         self._classifier.metrics.feedback.labels(record.label).inc()
         return number
 

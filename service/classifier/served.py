@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import threading
@@ -15,6 +16,7 @@ from PIL import Image
 
 from features.errors import UnreadableImage
 from service.classifier.batching import Batcher
+from service.classifier.recent import Recent
 from service.problems import Problem
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
     from models.bundle.loading import Bundle
     from models.inference.classifier import Classifier
     from models.inference.evidence import Evidence
-    from models.inference.verdict import Rejected, Verdict
+    from models.inference.verdict import Picture, Rejected, Verdict
     from service.settings import Settings
     from service.telemetry.metrics import Metrics
 
@@ -69,6 +71,7 @@ class Served:
         self.classifier = classifier
         self._settings = settings
         self._metrics = metrics
+        self._recent = Recent()
         lanes = classifier.lanes
         self._embed: Batcher[Any, npt.NDArray[np.float32]] = Batcher(
             self._run, largest=LARGEST_PASS if lanes == 1 else 1, calls=lanes
@@ -117,10 +120,14 @@ class Served:
         patient: Mapping[str, str] | None = None,
         *,
         similar: int = 0,
+        explained_next: bool = False,
     ) -> list[Case | Rejected]:
-        """Classify as `classify` does, keep the embeddings, and name `similar` training images."""
+        """Classify as `classify` does, keep the embeddings, and name `similar` training images.
+
+        What the network saw of an image that is explained next is kept for that, for seconds.
+        """
         decoded = self._decode_all(images)
-        found = self._embed_all(decoded)
+        found = self._embed_all(decoded, keep=explained_next)
         rows = [row for row in found if isinstance(row, np.ndarray)]
         names, pictures = [], []
         for (name, _), picture, row in zip(images, decoded, found, strict=True):
@@ -185,10 +192,12 @@ class Served:
         with self._metrics.stage.labels("decode").time():
             return [self._decode(name, content) for name, content in images]
 
-    def _embed_all(self, decoded: Sequence[Any]) -> list[npt.NDArray[np.float32] | Rejected]:
+    def _embed_all(
+        self, decoded: Sequence[Any], *, keep: bool = False
+    ) -> list[npt.NDArray[np.float32] | Rejected]:
         from models.inference.verdict import Rejected
 
-        readable = [seen.frames for seen in decoded if not isinstance(seen, Rejected)]
+        readable = [(seen, keep) for seen in decoded if not isinstance(seen, Rejected)]
         rows: Iterator[npt.NDArray[np.float32]] = iter(())
         if readable:
             started = time.perf_counter()
@@ -204,7 +213,10 @@ class Served:
         UnreadableImage
         """
         with self._explaining, self._metrics.stage.labels("explain").time():
-            return self.classifier.explain(content, max_pixels=self._settings.max_pixels)
+            seen = self._recent.take(hashlib.sha256(content).hexdigest())
+            if seen is None:
+                seen = self.classifier.see(self._look_at(content))
+            return self.classifier.explain(seen)
 
     def warm_up(self) -> None:
         """Judge and explain blank images, as many as the network takes at the same time."""
@@ -213,18 +225,28 @@ class Served:
         several = max(2, self.classifier.lanes)
         self.classifier.classify([("blank", blank.getvalue())] * several, similar=1)
         # Without threads of its own: a stop in the meantime would forbid them.
-        self.classifier.explain(blank.getvalue(), at_once=1)
+        seen = self.classifier.see(self.classifier.look_at(blank.getvalue()))
+        self.classifier.explain(seen, at_once=1)
 
     def _decode(self, name: str, content: bytes) -> Any:
         from models.inference.verdict import Rejected
 
         try:
             with self._decoding:
-                return self.classifier.look_at(content, max_pixels=self._settings.max_pixels)
+                return self._look_at(content)
         except UnreadableImage as error:
             return Rejected(name, error.code, str(error))
 
-    def _run(self, images: list[Any]) -> Sequence[npt.NDArray[np.float32]]:
+    def _look_at(self, content: bytes) -> Picture:
+        return self.classifier.look_at(content, max_pixels=self._settings.max_pixels)
+
+    def _run(self, images: list[tuple[Picture, bool]]) -> Sequence[npt.NDArray[np.float32]]:
         self._metrics.pass_images.observe(len(images))
         with self._metrics.stage.labels("embed").time():
-            return list(self.classifier.embed(images))
+            rows = iter(self.classifier.embed([each.frames for each, keep in images if not keep]))
+            return [self._see(each) if keep else next(rows) for each, keep in images]
+
+    def _see(self, picture: Picture) -> npt.NDArray[np.float32]:
+        seen = self.classifier.see(picture)
+        self._recent.keep(picture.sha256, seen)
+        return seen.row

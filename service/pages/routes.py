@@ -88,6 +88,7 @@ def pages_blueprint(
                 images,
                 patient,
                 similar=NEIGHBOURS if "similar" in request.form.getlist(SHOW) else 0,
+                explained_next=_shows_look(served, images),
             )
             cards = _cards(served, reviews, images, found)
         # Of the bundle that judged: another may be served by now, here or where the form is from.
@@ -101,7 +102,7 @@ def pages_blueprint(
 
     @blueprint.post("/look")
     def look() -> str:
-        # Another pass of the network: the page's script asks once the verdict is shown.
+        # The page's script asks once the verdict is shown.
         with classifier.turn() as served:
             check_form()
             ((_, image),) = images_in(request, at_most=1)
@@ -161,15 +162,19 @@ def _about(bundle: Bundle | None) -> dict[str, Any]:
     }
 
 
+def _shows_look(served: Served, images: Sequence[object]) -> bool:
+    # It takes as long as a verdict for each: the page's script sends them one by one.
+    wanted = len(images) == 1 and "evidence" in request.form.getlist(SHOW)
+    return wanted and served.bundle.spec.spread
+
+
 def _cards(
     served: Served,
     reviews: Reviews,
     images: Sequence[tuple[str, bytes]],
     found: Sequence[Case | Rejected],
 ) -> list[Card]:
-    # Another pass of the network for each: the page's script sends them one by one.
-    look = len(images) == 1 and "evidence" in request.form.getlist(SHOW)
-    look = look and served.bundle.spec.spread
+    look = _shows_look(served, images)
     later = look and wants_fragment()
     welcome = reviews.welcome
     cards = []

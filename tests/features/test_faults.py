@@ -123,7 +123,7 @@ def test_runs_killed_at_random_moments_resume_to_the_same_file(
 
     joining = out.with_name(f".{out.name}.partial")
     kills = finished = kept_before = 0
-    while kills < 12:
+    while kills < 8:
         process = start(images, out)
         if kills % 4 == 3:
             wait_for(joining.exists, process)

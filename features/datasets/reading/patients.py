@@ -15,7 +15,7 @@ import platformdirs
 
 from features.datasets.vocabulary import is_missing
 from features.errors import UnreadableImage
-from features.images.dicom import patient_of
+from features.images.codecs.dicom import patient_of
 from features.images.sources.files import read_file
 from features.numbers import count
 

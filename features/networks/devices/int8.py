@@ -6,7 +6,7 @@ import contextlib
 import logging
 import sys
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -15,14 +15,18 @@ from features.networks.libraries import import_openvino
 
 __all__ = ["quantise"]
 
-_CALIBRATION_IMAGES: Final = 240
+# Four times as many make the ranges wider, and nothing more exact.
+_CALIBRATION_IMAGES: Final = 60
 
 
 def quantise(source: Path, target: Path, input_size: int) -> None:
-    """Write a network in 8-bit integers.
+    """Write a network in 8-bit integers, all but what sums its layers up.
 
     The ranges of the activations are measured on drawn lesions, the same for everybody, so that
-    they don't depend on whose images come first.
+    they don't depend on whose images come first. They are the widest of all images: what is cut off
+    moves single embeddings further than coarser steps move all of them. Means and deviations over
+    positions stay in float32, where they cost next to nothing and 8 bits would be most of the
+    error.
 
     Parameters
     ----------
@@ -44,6 +48,7 @@ def quantise(source: Path, target: Path, input_size: int) -> None:
     openvino = import_openvino()
     try:
         import nncf
+        from nncf.quantization.range_estimator import RangeEstimatorParametersSet
     except ImportError as error:
         raise ExtractorError(
             "int8 needs NNCF, which is not installed: run `pip install nncf`, "
@@ -58,12 +63,43 @@ def quantise(source: Path, target: Path, input_size: int) -> None:
         for number in range(_CALIBRATION_IMAGES)
     ]
     nncf.set_log_level(logging.ERROR)
+    model = openvino.Core().read_model(source)
     # Its progress bars are no results.
     with contextlib.redirect_stdout(sys.stderr):
         quantised = nncf.quantize(
-            openvino.Core().read_model(source),
+            model,
             nncf.Dataset(drawn),
             subset_size=len(drawn),
             preset=nncf.QuantizationPreset.MIXED,
+            ignored_scope=nncf.IgnoredScope(names=_pooling(model)),
+            advanced_parameters=nncf.AdvancedQuantizationParameters(
+                activations_range_estimator_params=RangeEstimatorParametersSet.MINMAX
+            ),
         )
     openvino.save_model(quantised, target, compress_to_fp16=False)
+
+
+def _pooling(model: Any) -> list[str]:
+    """Name the operations that make the embeddings, which are (n, d), of the maps."""
+    embeddings: dict[str, str] = {}
+    maps: dict[str, str] = {}
+    for result in model.get_results():
+        vectors = len(result.input(0).get_partial_shape()) == 2
+        (embeddings if vectors else maps).update(_beneath(result))
+    return [
+        name
+        for name, kind in embeddings.items()
+        if name not in maps and kind not in {"Constant", "Convert", "Result"}
+    ]
+
+
+def _beneath(result: Any) -> dict[str, str]:
+    """Name the operations that something is computed by, and say of what kind they are."""
+    found: dict[str, str] = {}
+    waiting = [result]
+    while waiting:
+        operation = waiting.pop()
+        if operation.get_friendly_name() not in found:
+            found[operation.get_friendly_name()] = operation.get_type_name()
+            waiting += [each.get_source_output().get_node() for each in operation.inputs()]
+    return found

@@ -3,15 +3,8 @@ import itertools
 import numpy as np
 import pytest
 
-from benchmarks.fitting.accuracy import (
-    FRAMES,
-    LAYERS,
-    SECOND_NETWORK,
-    TRIALS,
-    Material,
-    keys,
-    table_column,
-)
+from benchmarks.fitting.accuracy import LAYERS, SECOND_NETWORK, TRIALS
+from benchmarks.fitting.material import FRAMES, Material, keys, table_column
 from benchmarks.fitting.trials import Study, gram
 
 

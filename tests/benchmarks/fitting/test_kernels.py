@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks.fitting.kernels import aligned, chosen, gaussian_process
+from benchmarks.fitting.kernels import aligned, chosen, gaussian_process, propagated
 from benchmarks.fitting.trials import Study, gram, judge
 
 LEARNT = {
@@ -34,6 +34,17 @@ def matrices(study):
 def test_learnt_weights_find_the_matrix_that_knows_the_label(name, study, matrices):
     even = judge(study, np.mean(matrices, axis=0)).areas.mean()
     assert LEARNT[name](study, matrices).areas.mean() > even + 0.01
+
+
+def test_labels_spread_within_the_crowd_that_a_few_of_them_name():
+    rng = np.random.default_rng(4)
+    y = (np.arange(120) % 4 == 0).astype(int)
+    crowds = rng.normal(size=(120, 10)) + 3 * y[:, None]
+    # Two images of either class are labelled.
+    held = np.ones((1, 1, 120), bool)
+    held[0, 0, [0, 1, 2, 4]] = False
+    found = propagated(Study(y, held), gram(crowds)).scores[0, held[0, 0]]
+    assert ((found > np.sort(found)[-29]) == (y[held[0, 0]] == 1)).mean() > 0.95
 
 
 @pytest.mark.parametrize("name", ["chosen", "gaussian process"])

@@ -45,6 +45,7 @@ def made(path: Path, rows: Sequence[Row], images: str = "/images", **more: objec
 
 
 def ask(run: Run, *words: object) -> subprocess.CompletedProcess[str]:
+    """By `run` in a process of its own, by `run_here` in this one."""
     done = run("-m", "features", *words)
     assert "Traceback" not in done.stderr
     if done.returncode:
@@ -76,15 +77,15 @@ def test_verify_says_whether_and_where_a_byte_was_altered(run: Run, written: Pat
 
 
 def test_verify_says_that_an_old_file_holds_no_checksums_and_merge_adds_them(
-    run: Run, written: Path, tmp_path: Path
+    run_here: Run, written: Path, tmp_path: Path
 ) -> None:
     as_version_1(written)
-    done = ask(run, "verify", written)
+    done = ask(run_here, "verify", written)
     assert done.returncode == 1
     assert "version 1 and holds no checksums" in done.stderr
     new = tmp_path / "new.h5"
-    assert ask(run, "merge", written, "--out", new).returncode == 0
-    assert ask(run, "verify", new).returncode == 0
+    assert ask(run_here, "merge", written, "--out", new).returncode == 0
+    assert ask(run_here, "verify", new).returncode == 0
     merged = read_features(new)
     order = np.argsort(merged.items.sha256)
     np.testing.assert_array_equal(
@@ -92,7 +93,7 @@ def test_verify_says_that_an_old_file_holds_no_checksums_and_merge_adds_them(
     )
 
 
-def test_inspect_tells_what_a_person_wants_to_know(run: Run, tmp_path: Path) -> None:
+def test_inspect_tells_what_a_person_wants_to_know(run_here: Run, tmp_path: Path) -> None:
     path = made(
         tmp_path / "f.h5",
         [
@@ -104,7 +105,7 @@ def test_inspect_tells_what_a_person_wants_to_know(run: Run, tmp_path: Path) -> 
         failures=(Failure("f" * 64, "x.jpg", "truncated", "cut"),),
         synthetic=True,
     )
-    told = ask(run, "inspect", path).stdout
+    told = ask(run_here, "inspect", path).stdout
     for words in (
         "inception_v3, 75 pixels",
         SPEC.fingerprint,
@@ -119,14 +120,14 @@ def test_inspect_tells_what_a_person_wants_to_know(run: Run, tmp_path: Path) -> 
         "numpy",
     ):
         assert words in told
-    found = json.loads(ask(run, "inspect", path, "--json").stdout)
+    found = json.loads(ask(run_here, "inspect", path, "--json").stdout)
     assert found["counts"] == {"train": {"melanoma": 1, "nevus": 1}, "valid": {"nevus": 1}}
     assert (found["images"], found["duplicates"], found["gone"], found["groups"]) == (3, 1, 1, 2)
     assert found["marks"] == ["untrained", "synthetic"]
     assert found["embeddings"] == {"rows": 3, "dim": 5, "dtype": "float32"}
 
 
-def test_export_gives_the_same_numbers_in_every_format(run: Run, tmp_path: Path) -> None:
+def test_export_gives_the_same_numbers_in_every_format(run_here: Run, tmp_path: Path) -> None:
     rows = [(f"{n % 7}", f"é{n:04d}.jpg", "nevus", "train", "") for n in range(2500)]
     path = made(tmp_path / "f.h5", [*rows, ("gone", "", "", "", "")])
     features = read_features(path)
@@ -134,7 +135,7 @@ def test_export_gives_the_same_numbers_in_every_format(run: Run, tmp_path: Path)
     for suffix in ("npz", "csv", "parquet"):
         if suffix == "parquet":
             pytest.importorskip("pyarrow")
-        done = ask(run, "export", path, tmp_path / f"out.{suffix}")
+        done = ask(run_here, "export", path, tmp_path / f"out.{suffix}")
         assert done.returncode == 0, done.stderr
         assert "2,500 images" in done.stdout
         assert "UNTRAINED" in done.stdout
@@ -216,10 +217,10 @@ def test_a_full_disk_is_told_and_leaves_nothing_half_written(
     ],
 )
 def test_bad_input_gets_one_sentence_and_leaves_nothing(
-    run: Run, written: Path, tmp_path: Path, words: list[str], message: str
+    run_here: Run, written: Path, tmp_path: Path, words: list[str], message: str
 ) -> None:
     before = written.read_bytes()
-    done = ask(run, *(word.format(file=written, folder=tmp_path) for word in words))
+    done = ask(run_here, *(word.format(file=written, folder=tmp_path) for word in words))
     assert done.returncode == 1
     assert message in done.stderr
     assert written.read_bytes() == before
@@ -227,7 +228,7 @@ def test_bad_input_gets_one_sentence_and_leaves_nothing(
     assert left == {"features.h5"}
 
 
-def test_merge_keeps_every_image_once(run: Run, tmp_path: Path) -> None:
+def test_merge_keeps_every_image_once(run_here: Run, tmp_path: Path) -> None:
     a = made(
         tmp_path / "a.h5",
         [("1", "b.jpg", "nevus", "train", ""), ("2", "d.jpg", "", "", "")],
@@ -245,7 +246,7 @@ def test_merge_keeps_every_image_once(run: Run, tmp_path: Path) -> None:
         failures=(Failure("f" * 64, "x.jpg", "truncated", "cut"),),
     )
     out = tmp_path / "c.h5"
-    done = ask(run, "merge", a, b, "--out", out)
+    done = ask(run_here, "merge", a, b, "--out", out)
     assert done.returncode == 0, done.stderr
     assert "4 images and 4 embeddings" in done.stdout
     assert f"b.jpg: label melanoma in {b}, nevus before; the first is kept" in done.stderr
@@ -262,11 +263,11 @@ def test_merge_keeps_every_image_once(run: Run, tmp_path: Path) -> None:
     np.testing.assert_array_equal(merged.embeddings[0], other.embeddings[0])
     np.testing.assert_allclose(merged.embeddings[1], other.embeddings[1], rtol=1e-3)
     assert verify(out).whole
-    again = ask(run, "merge", a, b, "--out", out, "--overwrite")
+    again = ask(run_here, "merge", a, b, "--out", out, "--overwrite")
     assert again.returncode == 0, again.stderr
 
 
-def test_merge_of_different_folders_tells_their_files_apart(run: Run, tmp_path: Path) -> None:
+def test_merge_of_different_folders_tells_their_files_apart(run_here: Run, tmp_path: Path) -> None:
     a = made(tmp_path / "a.h5", [("1", "x.jpg", "nevus", "", "")], images="/data/one")
     b = made(
         tmp_path / "b.h5",
@@ -274,7 +275,7 @@ def test_merge_of_different_folders_tells_their_files_apart(run: Run, tmp_path: 
         images="/data/two/deep",
     )
     out = tmp_path / "c.h5"
-    assert ask(run, "merge", a, b, "--out", out).returncode == 0
+    assert ask(run_here, "merge", a, b, "--out", out).returncode == 0
     merged = read_features(out)
     assert merged.images == "/data"
     assert merged.items.path.tolist() == ["one/x.jpg", "two/deep/x.jpg", "two/deep/y.jpg"]
@@ -282,24 +283,24 @@ def test_merge_of_different_folders_tells_their_files_apart(run: Run, tmp_path: 
 
 
 def test_merge_of_different_extractors_is_refused_with_the_difference(
-    run: Run, tmp_path: Path
+    run_here: Run, tmp_path: Path
 ) -> None:
     a = made(tmp_path / "a.h5", [("1", "x.jpg", "", "", "")])
     b = made(tmp_path / "b.h5", [("2", "y.jpg", "", "", "")], spec=replace(SPEC, input_size=80))
-    done = ask(run, "merge", a, b, "--out", tmp_path / "c.h5")
+    done = ask(run_here, "merge", a, b, "--out", tmp_path / "c.h5")
     assert done.returncode == 1
     assert "input size 75 against 80" in done.stderr
     assert not (tmp_path / "c.h5").exists()
 
 
-def test_merge_waits_for_no_other_writer(run: Run, written: Path, tmp_path: Path) -> None:
+def test_merge_waits_for_no_other_writer(run_here: Run, written: Path, tmp_path: Path) -> None:
     with FileLock(tmp_path / ".c.h5.lock"):
-        done = ask(run, "merge", written, "--out", tmp_path / "c.h5")
+        done = ask(run_here, "merge", written, "--out", tmp_path / "c.h5")
     assert done.returncode == 1
     assert "another process is writing" in done.stderr
 
 
-def test_images_of_merged_files_are_known_to_the_next_run(run: Run, tmp_path: Path) -> None:
+def test_images_of_merged_files_are_known_to_the_next_run(run_here: Run, tmp_path: Path) -> None:
     for part in ("one", "two"):
         (tmp_path / "images" / part / "nevus").mkdir(parents=True)
         for seed in range(3):
@@ -308,6 +309,8 @@ def test_images_of_merged_files_are_known_to_the_next_run(run: Run, tmp_path: Pa
         found = find_images(tmp_path / "images" / part)
         extract(found, pooling_extractor(), tmp_path / f"{part}.h5")
     out = tmp_path / "both.h5"
-    assert ask(run, "merge", tmp_path / "one.h5", tmp_path / "two.h5", "-o", out).returncode == 0
+    assert (
+        ask(run_here, "merge", tmp_path / "one.h5", tmp_path / "two.h5", "-o", out).returncode == 0
+    )
     outcome = extract(find_images(tmp_path / "images"), pooling_extractor(), out)
     assert (outcome.embedded, outcome.known) == (0, 6)

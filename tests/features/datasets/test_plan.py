@@ -46,10 +46,10 @@ def truth(tmp_path: Path) -> Path:
 
 
 def test_the_plan_is_told_and_no_network_is_loaded(
-    isic: Path, truth: Path, tmp_path: Path, run: Run
+    isic: Path, truth: Path, tmp_path: Path, run_here: Run
 ) -> None:
     out = tmp_path / "features.h5"
-    done = run("extract_features.py", isic, "--labels", truth, "--out", out, "--dry-run")
+    done = run_here("extract_features.py", isic, "--labels", truth, "--out", out, "--dry-run")
     assert done.returncode == 0, done.stderr
     for told in (
         "train: 1 MEL, 2 NV",
@@ -91,12 +91,12 @@ def test_every_file_is_written_with_its_sources(isic: Path, truth: Path, run: Ru
     assert [row["label"] for row in rows if not row["left_out"]] == ["MEL", "NV", "NV", "MEL", ""]
 
 
-def test_a_doubt_is_in_the_plan_and_fails(isic: Path, tmp_path: Path, run: Run) -> None:
+def test_a_doubt_is_in_the_plan_and_fails(isic: Path, tmp_path: Path, run_here: Run) -> None:
     shutil.copy(isic / "train/a.jpg", isic / "valid/a.jpg")
     truth = tmp_path / "all.csv"
     truth.write_text("image,dx\na,mel\nb,nv\nb,mel\nc,nv\n")
     plan = tmp_path / "plan.json"
-    done = run("extract_features.py", isic, "--labels", truth, "--dry-run", "--json", plan)
+    done = run_here("extract_features.py", isic, "--labels", truth, "--dry-run", "--json", plan)
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
     assert last.startswith("error: ")
@@ -107,11 +107,11 @@ def test_a_doubt_is_in_the_plan_and_fails(isic: Path, tmp_path: Path, run: Run) 
     assert table["contradicting"][0].startswith("train/b.jpg is 'nv' by all.csv, line 3")
 
 
-def test_an_hour_is_not_spent_on_a_doubt(isic: Path, tmp_path: Path, run: Run) -> None:
+def test_an_hour_is_not_spent_on_a_doubt(isic: Path, tmp_path: Path, run_here: Run) -> None:
     (tmp_path / "t.csv").write_text("image,dx\na,mel\na,nv\n")
     weights = tmp_path / "none.h5"
     words = ("--labels", tmp_path / "t.csv", "--weights", weights, "--out", tmp_path / "f.h5")
-    done = run("extract_features.py", isic, *words)
+    done = run_here("extract_features.py", isic, *words)
     assert "several differing rows" in done.stderr
     assert "none.h5" not in done.stderr
 
@@ -170,8 +170,8 @@ def test_a_run_that_takes_something_away_needs_a_word(
     assert require_nothing_lost(find_images(isic, [LabelTable(truth)]), out) == []
 
 
-def test_both_plans_are_not_mixed(isic: Path, run: Run) -> None:
-    done = run("extract_features.py", isic, "--dry-run", "--json", "-", "--csv", "-")
+def test_both_plans_are_not_mixed(isic: Path, run_here: Run) -> None:
+    done = run_here("extract_features.py", isic, "--dry-run", "--json", "-", "--csv", "-")
     assert (done.returncode, done.stdout) == (1, "")
     assert "--json and --csv can't both go to standard output" in done.stderr
 
@@ -193,12 +193,14 @@ def test_the_next_command_names_the_tables_of_age_and_sex(
 
 
 def test_the_command_refuses_before_anything_is_loaded(
-    isic: Path, truth: Path, tmp_path: Path, run: Run
+    isic: Path, truth: Path, tmp_path: Path, run_here: Run
 ) -> None:
     out = tmp_path / "features.h5"
     extract(find_images(isic, [LabelTable(truth)]), pooling_extractor(), out)
     before = out.read_bytes()
-    done = run("extract_features.py", isic / "train", "--out", out, "--weights", tmp_path / "none")
+    done = run_here(
+        "extract_features.py", isic / "train", "--out", out, "--weights", tmp_path / "none"
+    )
     assert done.returncode == 1
     assert "would no longer be listed" in done.stderr
     assert "none" not in done.stderr.splitlines()[-1].split("--replace")[-1]

@@ -151,36 +151,23 @@ def test_unknown_networks_and_small_inputs_are_refused() -> None:
 
 
 @SMALL_AND_LARGE
-def test_a_weights_file_of_ones_own_is_loaded(tmp_path: Path, network: str, size: int) -> None:
-    base = build_base(NETWORKS[network].origin, size)
-    set_untrained_weights(base, NETWORKS[network].origin)
-    path = tmp_path / "own.weights.h5"
-    base.save_weights(path)
-    extractor = load_extractor(network, path, input_size=size)
-    assert extractor.spec.weights == "pretrained"
-    assert extractor.weights_path == path
-    untrained = load_extractor(network, "untrained", input_size=size)
-    np.testing.assert_array_equal(
-        extractor.embed(pictures(2, size)), untrained.embed(pictures(2, size))
-    )
-
-
-@SMALL_AND_LARGE
-def test_the_layout_of_the_imagenet_files_is_loaded(
+def test_weights_are_loaded_from_files_of_ones_own_and_in_the_layout_of_imagenets(
     tmp_path: Path, network: str, size: int
 ) -> None:
     from keras.src.legacy.saving import legacy_h5_format
 
     base = build_base(NETWORKS[network].origin, size)
     set_untrained_weights(base, NETWORKS[network].origin)
-    path = tmp_path / "legacy.h5"
-    with h5py.File(path, "w") as file:
+    own, legacy = tmp_path / "own.weights.h5", tmp_path / "legacy.h5"
+    base.save_weights(own)
+    with h5py.File(legacy, "w") as file:
         legacy_h5_format.save_weights_to_hdf5_group(file, base)
-    extractor = load_extractor(network, path, input_size=size)
-    untrained = load_extractor(network, "untrained", input_size=size)
-    np.testing.assert_array_equal(
-        extractor.embed(pictures(2, size)), untrained.embed(pictures(2, size))
-    )
+    expected = load_extractor(network, "untrained", input_size=size).embed(pictures(2, size))
+    for path in (own, legacy):
+        extractor = load_extractor(network, path, input_size=size)
+        assert extractor.spec.weights == "pretrained"
+        assert extractor.weights_path == path
+        np.testing.assert_array_equal(extractor.embed(pictures(2, size)), expected)
 
 
 def test_weights_that_do_not_fit_are_told(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from features.errors import CacheError, CacheMismatch
 from features.extraction import Outcome, extract
 from features.images.decoding import load_pixels
 from tests.conftest import ROOT, Run
-from tests.features.images.test_depth import png, samples
+from tests.features.images.codecs.test_depth import png, samples
 from tests.pictures import image_bytes
 
 Make = Callable[..., Path]

@@ -14,8 +14,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from features.datasets.drawn import sample_lesion
-from features.datasets.drawn_lesion import draw_lesion
 from features.embedding.extractor import load_extractor
 from features.errors import ExtractorError
 from features.images.decoding import load_pixels
@@ -192,19 +190,6 @@ def test_mixed_precision_in_keras_points_the_same_way(source: Source) -> None:
     pixels = np.stack([load_pixels(image_bytes(seed), size) for seed in range(4)])
     exact, mixed = (KerasEngine(source, size, name).run(pixels) for name in ("fp32", "bf16"))
     assert cosine(mixed, exact).min() > 0.995
-
-
-@pytest.mark.slow
-def test_int8_is_a_network_of_its_own_that_points_the_same_way() -> None:
-    pytest.importorskip("nncf")
-    extractor = load_extractor("inception_v3", "untrained", input_size=75, precision="int8")
-    again = load_extractor("inception_v3", "untrained", input_size=75, precision="int8")
-    assert extractor.spec.precision.startswith("int8:")
-    assert again.spec == extractor.spec
-    rng = np.random.default_rng(99)
-    drawn = np.stack([draw_lesion(sample_lesion(rng, "melanoma"), 75) for _ in range(10)])
-    exact = load_extractor("inception_v3", "untrained", input_size=75, precision="fp32")
-    assert cosine(extractor.embed(drawn), exact.embed(drawn)).mean() > 0.9
 
 
 def test_a_conversion_is_kept_and_taken_up_again(own_cache: Path, converted: Path) -> None:

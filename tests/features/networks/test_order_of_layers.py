@@ -25,10 +25,10 @@ LAYERS = tuple(f"mixed{number}" for number in range(11))
 SIDE_OF_INPUT = 75
 
 
-def inception(layers: Sequence[str], engine: str, precision: str = "fp32") -> Extractor:
+def inception(layers: Sequence[str], engine: str) -> Extractor:
     recipe = Recipe(tuple(layers), "mean", ("identity",), SIDE_OF_INPUT)
     return load_extractor(
-        "inception_v3", "untrained", recipe=recipe, engine=engine, precision=precision
+        "inception_v3", "untrained", recipe=recipe, engine=engine, precision="fp32"
     )
 
 
@@ -36,7 +36,7 @@ def noise(side: int = SIDE_OF_INPUT) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (2, side, side, 3), np.uint8)
 
 
-@pytest.mark.parametrize("count", [8, 11])
+@pytest.mark.parametrize("count", [3, 11])
 def test_openvino_names_layers_as_keras_does(count: int) -> None:
     expected, found = (inception(LAYERS[:count], engine).look(noise())[0] for engine in ENGINES)
     assert list(found.maps) == list(LAYERS[:count])
@@ -57,20 +57,6 @@ def test_so_does_a_network_that_was_bundled_before(serving: bool) -> None:
     found = bundled.look(noise())[0]
     for layer, maps in found.maps.items():
         np.testing.assert_allclose(maps, expected.maps[layer], rtol=1e-3, atol=1e-3)
-
-
-@pytest.mark.slow
-def test_so_does_int8() -> None:
-    pytest.importorskip("nncf")
-    expected = inception(LAYERS, "keras").look(noise())[0]
-    found = inception(LAYERS, "openvino", "int8").look(noise())[0]
-    for layer, maps in found.maps.items():
-        alike = {
-            other: np.corrcoef(maps.ravel(), each.ravel())[0, 1]
-            for other, each in expected.maps.items()
-            if each.shape == maps.shape
-        }
-        assert max(alike, key=alike.__getitem__) == layer
 
 
 def test_so_does_an_onnx_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -33,21 +34,37 @@ QUICK = ("inception_v3", "vgg16", "efficientnet_b0", "mobilenet_v3_small")
 quick_networks = pytest.mark.parametrize("network", [NETWORKS[name] for name in QUICK], ids=QUICK)
 
 
-def up_to(parameters: int) -> pytest.MarkDecorator:
-    """Take the networks of a size; larger ones are built as the smaller of their kind are."""
+def origin_of(network: Network) -> KerasApplication:
+    assert isinstance(network.origin, KerasApplication)
+    return network.origin
+
+
+def some(networks: Iterable[Network]) -> pytest.MarkDecorator:
+    """Take these networks, all but the quick ones only if slow tests are run."""
     return pytest.mark.parametrize(
         "network",
         [
             pytest.param(each, marks=() if each.name in QUICK else pytest.mark.slow, id=each.name)
-            for each in NETWORKS.values()
-            if each.name in QUICK or (each.parameters or 0) <= parameters
+            for each in networks
         ],
     )
 
 
-def origin_of(network: Network) -> KerasApplication:
-    assert isinstance(network.origin, KerasApplication)
-    return network.origin
+def up_to(parameters: int) -> list[Network]:
+    """Take the networks of a size; larger ones are built as the smaller of their kind are."""
+    return [
+        each
+        for each in NETWORKS.values()
+        if each.name in QUICK or (each.parameters or 0) <= parameters
+    ]
+
+
+def smallest_of_each_kind(networks: Iterable[Network]) -> list[Network]:
+    """Take one of those that Keras builds by the same function, with more or fewer of a block."""
+    kinds: dict[str, Network] = {}
+    for each in sorted(networks, key=lambda network: network.parameters or 0):
+        kinds.setdefault(origin_of(each).module, each)
+    return list(kinds.values())
 
 
 def side_of(network: Network) -> int:
@@ -69,7 +86,7 @@ def test_pixels_are_prepared_as_keras_prepares_them(network: Network) -> None:
     )
 
 
-@up_to(15_000_000)
+@some(smallest_of_each_kind(up_to(15_000_000)))
 def test_embeddings_are_those_of_keras_with_its_own_weights_and_preprocessing(
     network: Network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -102,7 +119,7 @@ def test_embeddings_are_those_of_keras_with_its_own_weights_and_preprocessing(
     assert np.ptp(embeddings, axis=0).max() > 0
 
 
-@up_to(30_000_000)
+@some(up_to(30_000_000))
 def test_the_table_says_what_keras_says(network: Network) -> None:
     origin, told = origin_of(network), describe(origin_of(network).function)
     assert told["weights"] == origin.url

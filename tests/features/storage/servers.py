@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import functools
+import shutil
+import socket
+import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -12,11 +16,18 @@ from typing import Any
 import pytest
 
 from features.storage import filesystems, listing
+from features.storage.addresses import address_of
+from features.storage.listing import list_below
+from features.storage.objects import remove
 from tests.features.storage.clouds import Proxy
 
-__all__ = ["BUCKET", "anew", "call", "proxy", "put", "s3", "web"]
+__all__ = ["BUCKET", "anew", "azure", "call", "google", "other", "proxy", "put", "s3", "web"]
 
 BUCKET = "pictures"
+# Everybody's: Azurite knows no other.
+AZURE_KEY = (
+    "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+)
 
 
 @pytest.fixture(scope="session")
@@ -84,6 +95,78 @@ def forget() -> None:
     """Forget connections and listings, as another process would not have them."""
     filesystems._filesystem.cache_clear()
     listing._LISTED.clear()
+
+
+@pytest.fixture(scope="session")
+def google() -> Iterator[Proxy]:
+    """The proxy before a server that does as Google Cloud Storage, but for pages and conditions."""
+    pytest.importorskip("gcsfs", reason="needs gcsfs (the extra gcs)")
+    emulator = pytest.importorskip(
+        "gcp_storage_emulator.server", reason="needs gcp-storage-emulator, Google's of the tests"
+    )
+    server = emulator.create_server("127.0.0.1", 0, in_memory=True, default_bucket=BUCKET)
+    server.start()
+    with Proxy(server._api._httpd.server_address[1]) as before_it:
+        yield before_it
+        before_it.shutdown()
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def azure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    """The proxy before Azurite, Microsoft's own server for tests (`npm install -g azurite`)."""
+    pytest.importorskip("adlfs", reason="needs adlfs (the extra azure)")
+    if (program := shutil.which("azurite-blob")) is None:
+        pytest.skip("needs azurite-blob, Azure's server of the tests, on the PATH")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = ["--inMemoryPersistence", "--silent", "--loose", "--skipApiVersionCheck"]
+    place = tmp_path_factory.mktemp("azurite")
+    server = subprocess.Popen([program, "--blobPort", str(port), *words], cwd=place)
+    try:
+        for _ in range(200):
+            assert server.poll() is None
+            with socket.socket() as asked:
+                if asked.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.1)
+        with Proxy(port) as before_it:
+            yield before_it
+            before_it.shutdown()
+    finally:
+        # What it has is in memory; asked to end, it waits for connections to close.
+        server.kill()
+        server.wait()
+
+
+@pytest.fixture(params=["gs", "az"])
+def other(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[tuple[str, Proxy]]:
+    """An empty bucket of a store that is not S3, by its address, and the proxy before it."""
+    scheme: str = request.param
+    proxy: Proxy = request.getfixturevalue("google" if scheme == "gs" else "azure")
+    proxy.reset()
+    monkeypatch.setenv("LESION_CACHE", str(tmp_path / "kept"))
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", proxy.url)
+    monkeypatch.setenv(
+        "AZURE_STORAGE_CONNECTION_STRING",
+        f"DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;AccountKey={AZURE_KEY};"
+        f"BlobEndpoint={proxy.url}/devstoreaccount1;",
+    )
+    forget()
+    place = f"{scheme}://{BUCKET}"
+    if scheme == "az":
+        made = filesystems.filesystem(address_of(place))
+        if not made.exists(BUCKET):
+            made.mkdir(BUCKET)
+    proxy.reset()
+    yield place, proxy
+    proxy.reset()
+    for name in list_below(place).names:
+        remove(f"{place}/{name}")
+    forget()
 
 
 @pytest.fixture

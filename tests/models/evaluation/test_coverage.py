@@ -74,7 +74,7 @@ SHAPES = ("binormal", "wide", "exponential")
 )
 def test_auc_intervals_cover(m: int, n: int, area: float, high: float, shape: str) -> None:
     rng, labels, drawn = np.random.default_rng(m + n), labels_of(m, n), Shape(area, shape)
-    repeats, covered = 2000, 0
+    repeats, covered = 1000, 0
     for _ in range(repeats):
         found = auc_interval(labels, drawn.scores(rng, labels))
         assert found is not None
@@ -89,7 +89,7 @@ def test_auc_intervals_cover(m: int, n: int, area: float, high: float, shape: st
 @pytest.mark.parametrize(("m", "n", "high"), [(117, 483, 0.98), (60, 240, 0.99), (30, 120, 0.99)])
 def test_specificities_at_a_sensitivity_cover(m: int, n: int, high: float, shape: str) -> None:
     rng, labels, drawn = np.random.default_rng(m), labels_of(m, n), Shape(0.8, shape)
-    repeats = 1500
+    repeats = 1000
     covered = dict.fromkeys(SENSITIVITIES, 0)
     for _ in range(repeats):
         scores = drawn.scores(rng, labels)

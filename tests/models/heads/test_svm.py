@@ -90,10 +90,9 @@ def test_the_svm_is_scikit_learns(n: int, d: int) -> None:
     assert len(fitted.weights) == len(exact[-1].support_)
 
 
-@pytest.mark.slow
 def test_beyond_the_limit_the_svm_is_approximated(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.heads.svm.SVM_LIMIT", 2_000)
-    X, y = clusters(2_200, 16, distance=2.0)
+    monkeypatch.setattr("models.heads.svm.SVM_LIMIT", 500)
+    X, y = clusters(600, 16, distance=2.0)
     given = features_of(X, np.where(y == 1, "melanoma", "nevus"))
     found = compare_heads(given, Options(heads=["svm"], folds=2, jobs=1))
     assert found.best.title == "SVM (RBF, Nyström approximation)"

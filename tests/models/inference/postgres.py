@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 import pytest
 import sqlalchemy as sql
 
@@ -52,6 +53,19 @@ class Postgres:
 
     def stop(self) -> None:
         self._control("stop", "-m", "immediate")
+
+    @contextmanager
+    def silent(self) -> Iterator[None]:
+        """Let every process of the server stand still: it takes what is sent and says nothing."""
+        first = psutil.Process(int((self.folder / "data/postmaster.pid").read_text().split()[0]))
+        still = [first, *first.children(recursive=True)]
+        for process in still:
+            process.suspend()
+        try:
+            yield
+        finally:
+            for process in still:
+                process.resume()
 
     def _control(self, what: str, *more: str) -> None:
         self.run("pg_ctl", what, "-s", "-w", "-t", "60", "-D", str(self.folder / "data"), *more)

@@ -138,6 +138,20 @@ def test_many_images_come_back_in_their_order(classifier: Classifier) -> None:
     assert len({round(one.probability, 6) for one in together}) > 30
 
 
+def test_a_verdict_with_evidence_is_the_same(classifier: Classifier) -> None:
+    images = [("one.jpg", image_bytes(1)), ("bad.jpg", b"none"), ("two.jpg", image_bytes(2))]
+    plain, explained = (classifier.classify(images, evidence=asked) for asked in (False, True))
+    for without, found in zip(plain, explained, strict=True):
+        evidence = getattr(found, "evidence", None)
+        assert (evidence is None) == isinstance(found, Rejected)
+        assert (replace(found, evidence=None) if evidence else found) == without
+    row = classifier.see(classifier.look_at(images[2][1])).row[np.newaxis]
+    assert np.array_equal(row, classifier.embed([classifier.read(images[2][1])]))
+    told = verdict(explained[2]).evidence
+    assert told is not None
+    assert told.score == pytest.approx(classifier.bundle.score(row)[0], abs=1e-6)
+
+
 def test_threads_may_share_it(classifier: Classifier) -> None:
     images = [(str(seed), image_bytes(seed)) for seed in range(24)]
     expected = [verdict(classifier.classify([image])[0]).probability for image in images]

@@ -10,9 +10,11 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+import psutil
 import pytest
 import sqlalchemy as sql
 
@@ -22,6 +24,8 @@ from tests.conftest import ROOT
 from tests.models.inference.postgres import PASSWORD, Postgres
 from tests.models.inference.test_feedback import record
 
+# How long nothing may be heard; of a new connection psycopg waits for two seconds at least.
+IN_A_HURRY = "tcp_user_timeout=500&connect_timeout=2"
 WRITER = textwrap.dedent(
     """
     import sys
@@ -97,18 +101,42 @@ def test_a_server_that_was_away_is_found_again(postgres: Postgres) -> None:
         assert [int(each.sha256, 16) for each in store.read()] == [1, 2, 4]
 
 
+def test_a_server_that_is_silent_is_not_waited_for(postgres: Postgres) -> None:
+    with FeedbackStore(f"{postgres.database()}?{IN_A_HURRY}", create=True) as store:
+        store.add(record(1))
+        began = time.monotonic()
+        with postgres.silent():
+            with pytest.raises(FeedbackFailed, match=r"can't be written .* nothing was kept"):
+                store.add(record(2))
+            assert time.monotonic() - began < 6
+        assert [int(each.sha256, 16) for each in store.read()] == [1]
+
+
+def test_of_a_line_that_went_silent_the_next_record_knows_nothing(postgres: Postgres) -> None:
+    with FeedbackStore(f"{postgres.database()}?{IN_A_HURRY}", create=True) as store:
+        with store._engine.connect() as connection:
+            process = psutil.Process(connection.scalar(sql.text("SELECT pg_backend_pid()")))
+        process.suspend()
+        try:
+            store.add(record(1))
+        finally:
+            process.resume()
+        assert [int(each.sha256, 16) for each in store.read()] == [1]
+
+
 @contextlib.contextmanager
-def relay(port: int, cut_at: int, *, after: bool) -> Iterator[int]:
+def relay(port: int, cut_at: int, *, after: bool, silent: bool) -> Iterator[int]:
     """Pass bytes on to a port, and cut the line when so many commits were seen.
 
     `after` says whether the last of them still reaches the server, whose answer is swallowed.
+    A silent line stays open on both sides, and nothing comes through any more.
     """
     seen = 0
     ends: list[socket.socket] = []
     swallowing: set[socket.socket] = set()
 
     def cut(*both: socket.socket) -> None:
-        for end in both:
+        for end in () if silent else both:
             end.shutdown(socket.SHUT_RDWR)
 
     def pump(source: socket.socket, sink: socket.socket, commits: bool) -> None:
@@ -146,15 +174,16 @@ def relay(port: int, cut_at: int, *, after: bool) -> Iterator[int]:
         end.close()
 
 
+@pytest.mark.parametrize("silent", [False, True], ids=["cut", "silent"])
 @pytest.mark.parametrize("after", [True, False], ids=["kept", "not kept"])
-def test_a_record_is_there_once_though_the_line_is_cut_in_its_commit(
-    postgres: Postgres, after: bool
+def test_a_record_is_there_once_though_the_line_is_lost_in_its_commit(
+    postgres: Postgres, after: bool, silent: bool
 ) -> None:
     url = postgres.database()
     with FeedbackStore(url, create=True) as store:
         store.add(record(1))
-    with relay(postgres.port, 1, after=after) as port:
-        cut = url.replace(f":{postgres.port}/", f":{port}/") + "?sslmode=disable"
+    with relay(postgres.port, 1, after=after, silent=silent) as port:
+        cut = url.replace(f":{postgres.port}/", f":{port}/") + "?sslmode=disable&" + IN_A_HURRY
         with FeedbackStore(cut) as store:
             store.add(record(2))
             store.add(record(3))
@@ -202,7 +231,7 @@ def test_what_is_answered_for_is_on_the_disk_whatever_the_server_s_setting(
                 seen.append(connection.exec_driver_sql(f"SHOW {setting}").scalar_one())
 
         store.add(record(1))
-    assert seen == ["on", "10s"]
+    assert seen == ["on", "4s"]
 
 
 def test_a_driver_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

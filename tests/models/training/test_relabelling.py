@@ -86,19 +86,19 @@ def test_what_can_not_be_is_refused(pieces: Features) -> None:
 
 
 def test_a_bundle_remembers_what_was_put_together(
-    pieces: Features, tmp_path: Path, run: Run
+    pieces: Features, tmp_path: Path, run_here: Run
 ) -> None:
     cache, out = tmp_path / "features.h5", tmp_path / "bundle"
     write_features(cache, pieces)
     words = [word for name in PIECES for word in ("--positive", name)]
-    done = run(
+    done = run_here(
         *("fit_classifier.py", cache, "--out", out, *words, "--exclude", "clark nevus"),
         *("--heads", "logistic_regression", "--folds", 3, "--jobs", 1, "--no-reuse"),
     )
     assert done.returncode == 0, done.stderr
     assert load_bundle(out).relabelling.excluded == ("clark nevus",)
     assert "were taken for 'melanoma'" in done.stdout
-    judged = run("-m", "models", "evaluate", out, cache, "--json")
+    judged = run_here("-m", "models", "evaluate", out, cache, "--json")
     assert judged.returncode == 0, judged.stderr
     test = pieces.items.split == "test"
     values = json.loads(judged.stdout)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import shutil
+import signal
 import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -73,6 +75,22 @@ def test_while_the_store_is_away_the_process_counts_alone(
         assert counter.hit(THREE, "who") is not None
     assert "counted in this process alone" in caplog.text
     assert "secret" not in caplog.text
+
+
+def test_a_store_that_says_nothing_is_not_waited_for(
+    redis: tuple[str, subprocess.Popen[bytes]],
+) -> None:
+    address, process = redis
+    counter = Counter(address)
+    assert counter.hit(THREE, "who") is None
+    process.send_signal(signal.SIGSTOP)
+    began = time.monotonic()
+    assert [counter.hit(THREE, "who") for _ in range(3)] == [None] * 3
+    assert counter.hit(THREE, "who") is not None
+    with pytest.raises(SettingsError, match="does not answer"):
+        Counter(address)
+    assert time.monotonic() - began < 8
+    process.send_signal(signal.SIGCONT)
 
 
 def test_a_store_that_is_not_there_is_one_sentence_without_its_password() -> None:

@@ -21,7 +21,9 @@ from features.networks.registry import NETWORKS
 from features.networks.weights import Source, resolve_weights
 from tests.pictures import image_bytes
 
-SIZES = {"vgg16": (32, ("block3_pool", "block5_pool")), "inception_v3": (75, ("mixed3", "mixed8"))}
+# Each shape is compiled for itself: what is above mixed5 is made of the same parts, and takes long.
+SIZES = {"vgg16": (32, ("block3_pool", "block5_pool")), "inception_v3": (75, ("mixed3", "mixed5"))}
+WITH_MAPS = ("vgg16",)
 
 
 def source(name: str) -> Source:
@@ -64,9 +66,10 @@ def main(out: str) -> None:
                 halves = pool.map(engine.run, (pixels[:20], pixels[20:]))
                 found[f"{name}-{precision}"] = np.concatenate(list(halves))
             np.testing.assert_array_equal(engine.run(pixels), found[f"{name}-{precision}"])
-            embeddings, maps = engine.run_with_maps(pixels[:9])
-            found[f"{name}-{precision}-maps"] = embeddings
-            assert [len(each) for each in maps] == [9, 9]
+            if name in WITH_MAPS:
+                embeddings, maps = engine.run_with_maps(pixels[:9])
+                found[f"{name}-{precision}-maps"] = embeddings
+                assert [len(each) for each in maps] == [9, 9]
     np.savez(Path(out), **found)
     print(json.dumps({each: multiplies(each) for each in ("fp32", "tf32")}))  # noqa: T201
 

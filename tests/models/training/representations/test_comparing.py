@@ -325,13 +325,14 @@ def test_training_images_that_may_be_among_those_judged_are_warned_of() -> None:
 
 @pytest.mark.slow
 def test_networks_that_are_equally_good_are_rarely_told_apart() -> None:
-    """At most 5 % of families, whatever there is in them; 30 of them, so 5 are too many.
+    """At most 5 % of families, whatever there is in them; of 60, 7 are too many.
 
     By DeLong's variance alone it is 17 %.
     """
-    options = replace(OPTIONS, heads=["logistic_regression", "svm"], folds=5)
+    known = {"logistic_regression": {"C": 0.01}, "svm": {"C": 1.0, "gamma": 0.02}}
+    options = replace(OPTIONS, heads=list(known), folds=5, settings=known)
     wrong = 0
-    for seed in range(30):
+    for seed in range(60):
         pair = {
             name: seen(name, distance=0.8, seed=1000 * seed + place, splits=("train",))
             for place, name in enumerate("ab")
@@ -339,5 +340,5 @@ def test_networks_that_are_equally_good_are_rarely_told_apart() -> None:
         ranking = compare_representations(pair, options)[1].ranking
         assert ranking is not None
         wrong += any(test.told_apart for test in ranking.tests)
-    # Of 30 at 5 %, more than 4 come with a probability of 2 %.
-    assert wrong <= 4
+    # Of 60 at 5 %, more than 6 come with a probability of 3 %; at 17 %, with one of 91 %.
+    assert wrong <= 6

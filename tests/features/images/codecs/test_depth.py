@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from features.images.codecs.depth import FULL, over_range, range_of
 from features.images.decoding import decode, load_pixels
-from features.images.depth import FULL, over_range, range_of
 
 SIDE = 16
 

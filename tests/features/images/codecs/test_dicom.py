@@ -11,8 +11,8 @@ from pydicom.encaps import encapsulate
 from pydicom.uid import JPEGBaseline8Bit
 
 from features.errors import UnreadableImage
+from features.images.codecs.dicom import patient_of
 from features.images.decoding import decode, load_pixels
-from features.images.dicom import patient_of
 from tests.features.images.dicoms import PATIENT, dicom
 from tests.pictures import image_bytes
 

@@ -3,61 +3,29 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from features.datasets.folders import Choices, find_images
-from features.datasets.tables import LabelTable
-from features.datasets.vocabulary import same_class
+from features.datasets.folders import find_images
 from features.errors import DatasetError
-
-Make = Callable[..., Path]
-
-
-def table(path: Path, *lines: str, **columns: object) -> LabelTable:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return LabelTable(path, **columns)
-
-
-def labels(folder: Path, *tables: LabelTable, **choices: object) -> dict[str, str]:
-    found = find_images(folder, tables, Choices(**choices) if choices else None)
-    return {item.path: item.label for item in found.items}
-
-
-def refused(folder: Path, *tables: LabelTable) -> str:
-    with pytest.raises(DatasetError) as caught:
-        find_images(folder, tables)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
-@pytest.fixture
-def split_folders(folder_of_images: Make) -> Path:
-    return folder_of_images(
-        *(f"train/images/000{n}.jpg" for n in (1, 2, 3)),
-        *(f"valid/images/000{n}.jpg" for n in (1, 2)),
-        *(f"test/images/000{n}.jpg" for n in (1, 4)),
-    )
+from tests.features.datasets.joining.labelled import Make, labels, refused, split_folders, table
 
 
 @pytest.mark.parametrize(
     "place", ["{}/labels.csv", "{}_labels.csv", "../{}.csv", "../gt/{}/t.csv", "../{}_gt/t.csv"]
 )
-def test_a_table_for_each_split_labels_its_own_images(split_folders: Path, place: str) -> None:
-    train = table(
-        split_folders / place.format("train"), "id,melanoma", "0001,1", "0002,0", "0003,1"
-    )
+def test_a_table_for_each_split_labels_its_own_images(folder_of_images: Make, place: str) -> None:
+    folder = split_folders(folder_of_images)
+    train = table(folder / place.format("train"), "id,melanoma", "0001,1", "0002,0", "0003,1")
     # 0003 and 0004 are in no folder of this split.
     valid = table(
-        split_folders / place.format("valid"), "id,melanoma", "0001,0", "0002,1", "0003,0", "0004,1"
+        folder / place.format("valid"), "id,melanoma", "0001,0", "0002,1", "0003,0", "0004,1"
     )
     for tables in ((train, valid), (valid, train)):
-        assert labels(split_folders, *tables) == {
+        assert labels(folder, *tables) == {
             "train/images/0001.jpg": "melanoma",
             "train/images/0002.jpg": "not melanoma",
             "train/images/0003.jpg": "melanoma",
@@ -68,30 +36,11 @@ def test_a_table_for_each_split_labels_its_own_images(split_folders: Path, place
         }
 
 
-def test_a_table_of_no_split_is_refused_where_names_repeat(split_folders: Path) -> None:
-    told = refused(split_folders, table(split_folders / "all.csv", "id,melanoma", "0001,1"))
+def test_a_table_of_no_split_is_refused_where_names_repeat(folder_of_images: Make) -> None:
+    folder = split_folders(folder_of_images)
+    told = refused(folder, table(folder / "all.csv", "id,melanoma", "0001,1"))
     assert "has 1 id for several images each" in told
     assert "'0001' fits 'test/images/0001.jpg' and 'train/images/0001.jpg'" in told
-
-
-def test_a_column_of_splits_settles_which_is_meant(split_folders: Path) -> None:
-    found = labels(
-        split_folders,
-        table(
-            split_folders / "all.csv",
-            *(
-                "id,melanoma,split",
-                "0001,1,train",
-                "0001,0,validation",
-                "0001,1,test",
-                "0003,1,train",
-            ),
-        ),
-    )
-    assert found["train/images/0001.jpg"] == "melanoma"
-    assert found["valid/images/0001.jpg"] == "not melanoma"
-    assert found["test/images/0001.jpg"] == "melanoma"
-    assert found["test/images/0004.jpg"] == ""
 
 
 def test_ids_with_folders_find_their_own(folder_of_images: Make, tmp_path: Path) -> None:
@@ -153,103 +102,6 @@ def test_masks_get_no_label(folder_of_images: Make, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "told"),
-    [
-        (
-            ("a,0", "a,1"),
-            "a.jpg is 'not melanoma' by t.csv, line 2 and 'melanoma' by t.csv, line 3",
-        ),
-        (("a,0", "a.jpg,1"), "a.jpg is 'not melanoma' by t.csv, line 2 and 'melanoma' by"),
-        (("x/a.jpg,0", "y/a.jpg,1"), "a.jpg is 'not melanoma' by"),
-    ],
-)
-def test_rows_that_differ_are_refused(
-    folder_of_images: Make, tmp_path: Path, rows: tuple[str, ...], told: str
-) -> None:
-    folder = folder_of_images("a.jpg", "b.jpg")
-    assert told in refused(folder, table(tmp_path / "t.csv", "id,melanoma", *rows))
-
-
-def test_rows_that_agree_are_one(folder_of_images: Make, tmp_path: Path) -> None:
-    folder = folder_of_images("a.jpg", "b.jpg")
-    rows = table(tmp_path / "t.csv", "id,dx,lesion_id", "a,mel,", "a.jpg,melanoma,L1", "b,nv,L2")
-    found = find_images(folder, [rows])
-    assert [(item.label, item.group) for item in found.items] == [("mel", "L1"), ("nv", "L2")]
-
-
-def test_two_tables_that_differ_are_refused(folder_of_images: Make, tmp_path: Path) -> None:
-    folder = folder_of_images("a.jpg", "b.jpg")
-    one = table(tmp_path / "one.csv", "id,melanoma", "a,0", "b,1")
-    other = table(tmp_path / "other.csv", "id,melanoma", "a,1")
-    assert "by one.csv, line 2 and 'melanoma' by other.csv, line 2" in refused(folder, one, other)
-
-
-@pytest.mark.parametrize(
-    ("folders", "column", "rows"),
-    [
-        (("melanoma", "NotMelanoma"), "melanoma", ("0", "1")),
-        (("melanoma", "nevus"), "dx", ("nv", "mel")),
-        (("benign", "malignant"), "dx", ("MEL", "NV")),
-        (("benign", "malignant"), "target", ("1", "0")),
-    ],
-)
-def test_a_table_against_its_folders_is_refused(
-    folder_of_images: Make,
-    tmp_path: Path,
-    folders: tuple[str, str],
-    column: str,
-    rows: tuple[str, str],
-) -> None:
-    folder = folder_of_images(f"{folders[0]}/a.jpg", f"{folders[1]}/b.jpg")
-    lines = (f"id,{column}", f"a,{rows[0]}", f"b,{rows[1]}")
-    told = refused(folder, table(tmp_path / "t.csv", *lines))
-    assert "of another class by the table than by the folder" in told
-    right = table(tmp_path / "t.csv", f"id,{column}", f"a,{rows[1]}", f"b,{rows[0]}")
-    assert "" not in labels(folder, right).values()
-    wrong = table(tmp_path / "t.csv", *lines)
-    trusted = labels(folder, wrong, trust="tables")
-    if "benign" in folders:
-        # The folders tell other classes than the table: both together would make three.
-        with pytest.raises(DatasetError, match="tell other classes"):
-            labels(folder, wrong, trust="folders")
-    else:
-        others = labels(folder, wrong, trust="folders")
-        for path, label in others.items():
-            assert same_class(label, path.split("/")[0])
-            assert not same_class(trusted[path], label)
-
-
-def test_a_finer_table_than_its_folders_is_no_contradiction(
-    folder_of_images: Make, tmp_path: Path
-) -> None:
-    folder = folder_of_images("benign/a.jpg", "benign/b.jpg", "malignant/c.jpg")
-    rows = table(tmp_path / "t.csv", "id,dx", "a,nv", "b,bkl", "c,mel")
-    assert labels(folder, rows) == {
-        "benign/a.jpg": "nv",
-        "benign/b.jpg": "bkl",
-        "malignant/c.jpg": "mel",
-    }
-
-
-def test_a_split_of_a_table_against_the_folder_is_refused(split_folders: Path) -> None:
-    rows = table(split_folders / "all.csv", "id,melanoma,split", "0003,1,test", "0004,0,test")
-    told = refused(split_folders, rows)
-    assert "train/images/0003.jpg is in the train split by folder train and in test by" in told
-
-
-def test_a_table_of_another_split_fits_nothing(split_folders: Path) -> None:
-    told = refused(split_folders, table(split_folders / "valid.csv", "id,melanoma", "0003,1"))
-    assert "1 fit images of other splits" in told
-    assert "--id-column" not in told
-
-
-def test_a_table_of_a_split_that_is_not_there_labels_nothing(folder_of_images: Make) -> None:
-    folder = folder_of_images("train/0001.jpg", "valid/0002.jpg")
-    told = refused(folder, table(folder / "test_labels.csv", "id,melanoma", "0001,1"))
-    assert "the table's name says that it is of the test split: rename it" in told
-
-
-@pytest.mark.parametrize(
     ("rows", "columns", "advice"),
     [
         (("id,dx", "1,mel", "2,nv"), {}, "leading zeros are missing"),
@@ -275,19 +127,10 @@ def test_flags_are_no_names(folder_of_images: Make, tmp_path: Path) -> None:
     assert "'x_1', 'x_2'" in told
 
 
-def test_official_tables_tell_the_splits_of_a_flat_folder(
-    folder_of_images: Make, tmp_path: Path
-) -> None:
-    folder = folder_of_images("a.jpg", "b.jpg", "c.jpg")
-    train = table(tmp_path / "ISIC-2017_Training_Part3_GroundTruth.csv", "id,melanoma", "a,1")
-    test = table(tmp_path / "ISIC-2017_Test_v2_Part3_GroundTruth.csv", "id,melanoma", "b,0")
-    found = find_images(folder, [train, test])
-    assert [item.split for item in found.items] == ["train", "test", ""]
-
-
-def test_the_plan_names_where_everything_comes_from(split_folders: Path) -> None:
-    rows = table(split_folders / "all.csv", "id,melanoma,lesion_id", "0003,1,L1", "0001,0,L2")
-    found = find_images(split_folders, [rows], settled=False)
+def test_the_plan_names_where_everything_comes_from(folder_of_images: Make) -> None:
+    folder = split_folders(folder_of_images)
+    rows = table(folder / "all.csv", "id,melanoma,lesion_id", "0003,1,L1", "0001,0,L2")
+    found = find_images(folder, [rows], settled=False)
     third = next(item for item in found.items if item.path == "train/images/0003.jpg")
     assert (third.label_from, third.split_from) == ("all.csv, line 2", "folder train")
     assert third.group_from == "all.csv, line 2, lesion_id"
@@ -380,18 +223,6 @@ def test_ids_of_files_that_are_not_there_are_not_taken_for_their_neighbours(
     assert [found[path] for path in files] == expected
 
 
-def test_an_image_that_two_tables_put_into_two_splits_is_refused(folder_of_images: Make) -> None:
-    folder = folder_of_images("a.jpg", "b.jpg")
-    train = table(folder.parent / "labels_train.csv", "image,label", "a,mel", "b,nv")
-    test = table(folder.parent / "labels-test.csv", "image,label", "b,nv")
-    told = refused(folder, train, test)
-    assert "b.jpg is in the train split by the name of labels_train.csv and in test by" in told
-    # Lists of names alone, too.
-    lists = [table(folder.parent / f"{name}.txt", "b", labelled=False) for name in ("val", "test")]
-    assert "in the train split" in refused(folder, train, lists[0])
-    assert "in the valid split" in refused(folder, *lists)
-
-
 @pytest.mark.parametrize(
     ("ids", "names"),
     [
@@ -415,17 +246,3 @@ def test_a_number_with_a_point_is_not_taken_for_another_file(folder_of_images: M
     folder = folder_of_images("1.0.jpg", "1.jpg", "10.jpg")
     rows = table(folder.parent / "t.csv", "image,label", "1.0,mel", "1,nv", "10.00,nv")
     assert labels(folder, rows) == {"1.0.jpg": "mel", "1.jpg": "nv", "10.jpg": "nv"}
-
-
-def test_splits_in_ids_count_where_files_tell_none(folder_of_images: Make) -> None:
-    folder = folder_of_images("a.jpg", "b.jpg", "c.jpg")
-    rows = table(
-        folder.parent / "t.csv",
-        "image,label",
-        *("x\\train\\a.jpg,mel", "x\\test\\b.jpg,nv", "x\\other\\c.jpg,nv"),
-    )
-    found = {item.path: item.split for item in find_images(folder, [rows]).items}
-    assert found == {"a.jpg": "train", "b.jpg": "test", "c.jpg": ""}
-    # One word that all paths share may be the name of a user or a project.
-    alone = table(folder.parent / "u.csv", "image,label", "/home/test/a.jpg,mel", "/home/test/b,nv")
-    assert {item.split for item in find_images(folder, [alone]).items} == {""}

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from features.errors import UnreadableImage
-from features.images.depth import FULL, over_range, range_of
+from features.images.codecs.depth import FULL, over_range, range_of
 
 __all__ = ["is_dicom", "load_dicom", "patient_of"]
 

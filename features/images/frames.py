@@ -1,0 +1,143 @@
+"""Squares cut out of a picture: the whole of it, or what is to be looked at more closely."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from features.images.colour import AS_IS, correct, light, to_srgb
+from features.images.lesion import SIDE, WHOLE, Box, locate
+
+__all__ = ["BILINEAR", "Frame", "Picture", "Pixels"]
+
+BILINEAR: Final = "bilinear"
+
+_RESAMPLING: Final = {
+    BILINEAR: Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+}
+_TURNS: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+Pixels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What is cut out of an image, and how large it becomes.
+
+    Parameters
+    ----------
+    size : int
+        Side of the square in pixels.
+    region : {"whole", "lesion", "centre…"}
+        The whole image, what `features.images.lesion.locate` finds, or with ``"centre0.875"`` the
+        middle square of that part of the shorter side.
+    colour : {"as-is", "shades-of-grey"}
+        Whether the colour of the light, estimated on the whole image, is taken out.
+    resampling : {"bilinear", "bicubic"}
+        How pixels are interpolated, antialiased in either case.
+    for_eyes : bool
+        Whether people alone look at it: then a JPEG's own scaling may show.
+    """
+
+    size: int
+    region: str = "whole"
+    colour: str = AS_IS
+    resampling: str = BILINEAR
+    for_eyes: bool = False
+
+
+class Picture:
+    """A decoded image, of which squares are made; what they share is made once.
+
+    Parameters
+    ----------
+    image : Image
+        As it lies in the file, of eight bits a sample.
+    orientation : int, optional
+        As EXIF says it: 1 lies upright.
+    """
+
+    def __init__(self, image: Image.Image, orientation: int = 1) -> None:
+        self._profile = image.info.get("icc_profile")
+        self._turn = _TURNS.get(orientation)
+        if image.has_transparency_data:
+            over = image.convert("RGBA")
+            image = Image.new("RGBA", over.size, "white")
+            image.alpha_composite(over)
+            image = image.convert("RGB")
+        elif image.mode not in {"RGB", "L", "CMYK", "LAB"}:
+            image = image.convert("RGB")
+        self._image = image
+
+    @functools.cached_property
+    def _upright(self) -> Image.Image:
+        return self._turned(self._image)
+
+    @functools.cached_property
+    def _small(self) -> Image.Image:
+        """The whole image for what is estimated, as it lies in the file."""
+        return self._square(self._image, SIDE)
+
+    def frames(self, frames: Sequence[Frame]) -> tuple[tuple[Pixels, ...], tuple[Box, ...]]:
+        """Cut out frames, and tell where each of them lies."""
+        lesion = WHOLE
+        if any(frame.region == "lesion" for frame in frames):
+            lesion = locate(np.asarray(self._turned(self._small)))
+        boxes = tuple(
+            lesion if frame.region == "lesion" else self._middle(frame.region) for frame in frames
+        )
+        cut = [self._cut(frame, box) for frame, box in zip(frames, boxes, strict=True)]
+        if any(frame.colour != AS_IS for frame in frames):
+            colour = light(self._small)
+            cut = [
+                square if frame.colour == AS_IS else correct(square, colour)
+                for frame, square in zip(frames, cut, strict=True)
+            ]
+        return tuple(np.asarray(square) for square in cut), boxes
+
+    def _middle(self, region: str) -> Box:
+        """Find the middle square of the part of the shorter side that a region names."""
+        if region == "whole":
+            return WHOLE
+        width, height = self._upright.size
+        side = float(region.removeprefix("centre")) * min(width, height)
+        across, down = side / width / 2, side / height / 2
+        return Box(0.5 - across, 0.5 - down, 0.5 + across, 0.5 + down)
+
+    def _cut(self, frame: Frame, box: Box) -> Image.Image:
+        size, resampling = frame.size, _RESAMPLING[frame.resampling]
+        if box == WHOLE:
+            return self._turned(self._square(self._image, size, resampling))
+        width, height = self._upright.size
+        inside = (box.left * width, box.top * height, box.right * width, box.bottom * height)
+        return self._square(self._upright, size, resampling, inside)
+
+    def _turned(self, image: Image.Image) -> Image.Image:
+        return image if self._turn is None else image.transpose(self._turn)
+
+    def _square(
+        self,
+        image: Image.Image,
+        size: int,
+        resampling: Image.Resampling = Image.Resampling.BILINEAR,
+        box: tuple[float, float, float, float] | None = None,
+    ) -> Image.Image:
+        image = image.resize((size, size), resampling, box=box)
+        if self._profile:
+            image = to_srgb(image, self._profile)
+        return image if image.mode == "RGB" else image.convert("RGB")
