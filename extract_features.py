@@ -89,7 +89,8 @@ def _shard(_context: object, _option: object, text: str | None) -> tuple[int, in
     "--views", metavar="NAME[,NAME]", callback=_listed,
     help="How an image is turned, instead of as the recipe says: identity, flip-h, flip-v, "
     "rotate-90, rotate-180, rotate-270, transpose, transverse; @PIXELS after it for a size of its "
-    "own, lesion: before it for a closer look at the lesion, ~bicubic at the end.",
+    "own, lesion: before it for a closer look at the lesion, ~bicubic at the end, ~draft "
+    "after lesion:identity to read large JPEGs smaller for it.",
 )  # fmt: skip
 @click.option(
     "--colour", type=click.Choice(["as-is", "shades-of-grey"]),

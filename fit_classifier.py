@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from features.storage.fetching import named
 from features.storage.options import FEATURES, FILE, PLACE, TEXT
 
 
@@ -258,7 +259,7 @@ def main(
         publish_bundle(place.folder, comparison, join_features(together), kept, command=command)
         place.put()
     except LesionError as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {named(str(error))}")
     except KeyboardInterrupt:
         sys.exit("stopped: nothing was written")
     for note in (*copies.notes, *reviewed):

@@ -10,6 +10,7 @@ import click
 
 from features.errors import LesionError
 from features.presenting import print_anything
+from features.storage.fetching import named
 
 __all__ = ["main"]
 
@@ -50,4 +51,4 @@ if __name__ == "__main__":
     try:
         main(prog_name="python -m features")
     except LesionError as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {named(str(error))}")

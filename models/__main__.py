@@ -14,7 +14,7 @@ from features.datasets.splits import SPLITS
 from features.errors import DatasetError, LesionError
 from features.presenting import NOT_A_DIAGNOSIS, json_text, print_anything
 from features.storage.addresses import is_remote
-from features.storage.fetching import file_sha256
+from features.storage.fetching import file_sha256, named
 from features.storage.options import FEATURES, FILE, PLACE
 from models.inference.text import as_csv, as_json, as_text
 
@@ -66,7 +66,7 @@ def classify(
         classifier = Classifier.load(fetch_bundle(bundle), weights)
         _, unused = classifier.read_patient(patient)
     except LesionError as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {named(str(error))}")
     for warning in (*classifier.warnings, *unused):
         click.echo(f"warning: {warning.text}", err=True)
     results = _results(classifier, paths, patient)
@@ -96,7 +96,7 @@ def show(bundle: Path) -> None:
         digest = file_sha256(folder / MANIFEST)
         click.echo(f"\nbehind its address, #sha256={digest} takes no other bundle")
     except LesionError as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {named(str(error))}")
 
 
 @main.command()
@@ -178,7 +178,7 @@ def evaluate(
         if scores:
             write_scores(scores, loaded, assessment)
     except LesionError as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {named(str(error))}")
     marks = tuple(dict.fromkeys((*loaded.marks, *cached.marks)))
     if as_json:
         values = as_values(loaded, assessment, rival, marks)

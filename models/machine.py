@@ -12,10 +12,20 @@ from typing import Final
 
 import psutil
 
-__all__ = ["PAIRS_UNTIL", "allowance", "available", "give_back", "machine", "needed_at_once"]
+__all__ = [
+    "AXES_UNTIL",
+    "PAIRS_UNTIL",
+    "allowance",
+    "available",
+    "give_back",
+    "machine",
+    "needed_at_once",
+]
 
 # Between more images no head in memory takes all pairs.
 PAIRS_UNTIL: Final = 12_000
+# From here on the eigenproblem takes longer than some dozen passes over the embeddings.
+AXES_UNTIL: Final = 4000
 
 
 def machine() -> dict[str, str]:
@@ -110,14 +120,16 @@ def needed_at_once(n: int, d: int, *, folds: int, threads: int) -> int:
     Returns
     -------
     int
-        For the embeddings; for support vectors, which may be all of them, as they are kept and as
-        they are multiplied; for XGBoost's bins, three bytes each, of two halves of the folds or of
-        those that are worked on; for tables of all pairs, of which two are kept in each fold and
-        the SVM needs six more, some of them in float64; or for embeddings rotated to their axes,
-        where those are fewer.
+        For the embeddings; for XGBoost's bins, three bytes each, of two halves of the folds or of
+        those that are worked on; among few, for support vectors, which may be all of them, as they
+        are kept and as they are multiplied, and for tables of all pairs, of which two are kept in
+        each fold and the SVM needs six more, some of them in float64; or for embeddings rotated to
+        their axes, where those are fewer.
     """
     columns, at_once = n * d, min(folds, threads)
-    embeddings, vectors, bins = 4 * columns, (2 + 4) * columns, 3 * columns * max(2, at_once)
-    pairs = n * n if n <= PAIRS_UNTIL else 0
-    rotated = 8 * columns * at_once if d < n else 0
-    return embeddings + vectors + bins + rotated + pairs * (8 * (folds + 1) + 32 * at_once)
+    embeddings, bins = 4 * columns, 3 * columns * max(2, at_once)
+    rotated = 8 * columns * at_once if d < n and d <= AXES_UNTIL else 0
+    needed = embeddings + bins + rotated
+    if n <= PAIRS_UNTIL:
+        needed += (2 + 4) * columns + n * n * (8 * (folds + 1) + 32 * at_once)
+    return needed

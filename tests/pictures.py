@@ -15,3 +15,10 @@ def image_bytes(seed: int, size: tuple[int, int] = (96, 80), form: str = "JPEG")
     file = io.BytesIO()
     coarse.resize(size, Image.Resampling.BICUBIC).save(file, form)
     return file.getvalue()
+
+
+def encoded(image: Image.Image, form: str = "PNG", **options: object) -> bytes:
+    """A picture as a file's content."""
+    file = io.BytesIO()
+    image.save(file, form, **options)
+    return file.getvalue()

@@ -8,6 +8,7 @@ nothing of how well lesions are told apart.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import re
@@ -21,7 +22,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.scale.shards import mark
 from features.cache.contents import Features, Items, write_features
+from features.cache.shards.places import file_name
 from features.embedding.specification import ExtractorSpec
 from models.machine import machine
 
@@ -37,6 +40,7 @@ def main() -> None:
     )
     parser.add_argument("--heads", default="logistic_regression,svm,xgboost")
     parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--shards", type=int, default=0, help="in a folder of so many, not a file")
     parser.add_argument("--memory", type=float, help="GiB that the fit may take; what is free")
     parser.add_argument("--work", type=Path, help="folder for the files, instead of a passing one")
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md, too")
@@ -54,8 +58,11 @@ def main() -> None:
         PAGE.write_text(re.sub(marks, lambda m: m[1] + text + "\n" + m[2], page, flags=re.DOTALL))
 
 
-def draw(path: Path, n: int, d: int, *, seed: int = 0) -> None:
-    """Write a feature file of drawn embeddings in half precision; a fifth of them is positive."""
+def draw(path: Path, n: int, d: int, *, shards: int = 0, seed: int = 0) -> None:
+    """Write drawn embeddings in half precision, a fifth of them positive.
+
+    Either a feature file, or a folder of so many shards.
+    """
     rng = np.random.default_rng(seed)
     causes = rng.normal(size=(n, CAUSES)).astype(np.float32)
     told = causes[:, :8].sum(axis=1) / 3 + causes[:, 8] * causes[:, 9] + rng.normal(size=n)
@@ -64,10 +71,10 @@ def draw(path: Path, n: int, d: int, *, seed: int = 0) -> None:
         np.float32
     )
 
-    def blocks() -> Iterator[npt.NDArray[np.float32]]:
+    def blocks(first: int, end: int) -> Iterator[npt.NDArray[np.float32]]:
         step = max(1, BLOCK_NUMBERS // d)
-        for start in range(0, n, step):
-            mixed = causes[start : start + step] @ mixing
+        for start in range(first, end, step):
+            mixed = causes[start : min(start + step, end)] @ mixing
             mixed += rng.standard_normal(mixed.shape, np.float32)
             yield np.maximum(mixed, 0)
 
@@ -81,18 +88,29 @@ def draw(path: Path, n: int, d: int, *, seed: int = 0) -> None:
         dim=d,
         layers=("mixed10",),
     )
-    items = Items(
-        row=np.arange(n),
-        sha256=np.array([f"{place:064x}" for place in range(n)]),
-        path=np.array([f"{place}.jpg" for place in range(n)]),
-        label=np.where(positive, "melanoma", "nevus"),
-        split=np.where(lesion % 25 == 0, "test", "train"),
-        group=np.char.add("lesion-", lesion.astype(str)),
-        width=np.full(n, 600, np.int32),
-        height=np.full(n, 450, np.int32),
-    )
-    features = Features(spec, np.empty((0, d), np.float32), items, synthetic=True)
-    write_features(path, features, blocks=blocks(), rows=n, dtype=np.float16)
+    if shards:
+        path.mkdir(parents=True, exist_ok=True)
+    borders = [n * number // max(1, shards) for number in range(max(1, shards) + 1)]
+    for number, (first, end) in enumerate(itertools.pairwise(borders), start=1):
+        places = np.arange(first, end)
+        items = Items(
+            row=np.arange(end - first),
+            # Told apart by how they begin, as real hashes are.
+            sha256=np.array([f"{place:016x}".ljust(64, "0") for place in places]),
+            path=np.array([f"{place}.jpg" for place in places]),
+            label=np.where(positive[first:end], "melanoma", "nevus"),
+            split=np.where(lesion[first:end] % 25 == 0, "test", "train"),
+            group=np.char.add("lesion-", lesion[first:end].astype(str)),
+            width=np.full(end - first, 600, np.int32),
+            height=np.full(end - first, 450, np.int32),
+        )
+        features = Features(spec, np.empty((0, d), np.float32), items, synthetic=True)
+        file = path / file_name(number, shards) if shards else path
+        write_features(
+            file, features, blocks=blocks(first, end), rows=end - first, dtype=np.float16
+        )
+        if shards:
+            mark(file, features, number, shards)
 
 
 def measure(work: Path, options: argparse.Namespace) -> str:
@@ -103,9 +121,9 @@ def measure(work: Path, options: argparse.Namespace) -> str:
     ]
     return "\n".join(
         [
-            "| drawn embeddings | head | candidates | how | whole command, s "
+            "| drawn embeddings | head | candidates | how | whole command, s | processor, s "
             "| memory at its highest, GiB | cross-validated AUC | test AUC |",
-            "| --- | --- | ---: | --- | ---: | ---: | ---: | ---: |",
+            "| --- | --- | ---: | --- | ---: | ---: | ---: | ---: | ---: |",
             *rows,
             "",
             f"{options.folds} folds, `--memory {options.memory or 'what is free'}`, "
@@ -115,9 +133,10 @@ def measure(work: Path, options: argparse.Namespace) -> str:
 
 
 def _row(work: Path, n: int, d: int, head: str, options: argparse.Namespace) -> str:
-    path, out = work / f"big-{n}x{d}.h5", work / "bundle"
+    name = f"big-{n}x{d}" + ("-shards" if options.shards else ".h5")
+    path, out = work / name, work / "bundle"
     if not path.exists():
-        draw(path, n, d)
+        draw(path, n, d, shards=options.shards)
     words = [
         "fit_classifier.py", path, "--out", out, "--overwrite", "--groups", "none", "--no-reuse",
         "--heads", head, "--folds", options.folds,
@@ -136,7 +155,8 @@ def _row(work: Path, n: int, d: int, head: str, options: argparse.Namespace) -> 
     areas = [result["evaluations"][split]["auc"]["value"] for split in ("cross-validation", "test")]
     row = (
         f"| {n:,} x {d:,} | {result['title']} | {len(result['candidates'])} "
-        f"| {'by blocks' if blocks else 'in memory'} | {whole:.0f} "
+        f"| {'by blocks' if blocks else 'in memory'} "
+        f"| {whole:.0f} | {used.ru_utime + used.ru_stime:.0f} "
         f"| {used.ru_maxrss / 2**20:.2f} | {areas[0]:.4f} | {areas[1]:.4f} |"
     )
     print(row, file=sys.stderr, flush=True)

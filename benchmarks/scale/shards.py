@@ -82,14 +82,21 @@ def make(folder: Path, number: int, of: int, rows: int, width: int) -> None:
     embeddings = rng.standard_normal((rows, width), np.float32)
     features = Features(spec, embeddings, items, synthetic=True, created="2026-01-01T00:00:00")
     write_features(path, features, dtype=np.float16)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    mark = Mark(
+    mark(path, features, number, of)
+
+
+def mark(path: Path, features: Features, number: int, of: int) -> None:
+    """Write the mark of a shard whose file lies there."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    rows = len(features.items)
+    made = Mark(
         number=number,
         of=of,
         key="0" * 64,
         sha256=digest,
         bytes=path.stat().st_size,
-        extractor=spec.as_dict(),
+        extractor=features.spec.as_dict(),
         dtype="float16",
         rows=rows,
         items=rows,
@@ -99,7 +106,7 @@ def make(folder: Path, number: int, of: int, rows: int, width: int) -> None:
         synthetic=True,
         created="2026-01-01T00:00:00",
     )
-    (folder / mark_name(number, of)).write_text(mark.as_text())
+    (path.parent / mark_name(number, of)).write_text(made.as_text())
 
 
 def measure(folder: Path) -> None:

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from features.errors import CacheError, LesionError
 from features.numbers import count
 from features.presenting import as_bytes, json_text, shown
+from features.storage.fetching import named
 from features.storage.options import FEATURES, PLACE
 
 __all__ = ["audit"]
@@ -77,11 +78,13 @@ def audit(
         if table:
             _write(table, groups_text(features.items.take(there), found.names[there].tolist()))
         if as_json:
-            _write(as_json, json_text({"file": str(file), **found.as_dict()}, indent=1) + "\n")
+            _write(
+                as_json, json_text({"file": named(str(file)), **found.as_dict()}, indent=1) + "\n"
+            )
         if as_html:
             _write(as_html, render_audit(found, features, file.name))
     except LesionError as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {named(str(error))}")
     except KeyboardInterrupt:
         sys.exit("stopped: the audit was not finished, nothing was written")
     click.echo(audit_text(found))

@@ -8,6 +8,7 @@ import click
 
 from features.errors import CacheError
 from features.presenting import json_text, shown
+from features.storage.fetching import named
 from features.storage.options import FEATURES
 
 __all__ = ["export", "inspect", "merge", "verify"]
@@ -31,7 +32,7 @@ def verify(file: Path, as_json: bool) -> None:
         click.echo(
             json_text(
                 {
-                    "file": str(file),
+                    "file": named(str(file)),
                     "version": found.version,
                     "checksums": found.checked,
                     "whole": found.whole,
@@ -52,7 +53,7 @@ def verify(file: Path, as_json: bool) -> None:
             "put a copy in its place or create it again"
         )
     if not as_json:
-        click.echo(f"{shown(file)}: every byte is as it was written")
+        click.echo(f"{shown(named(str(file)))}: every byte is as it was written")
 
 
 @click.command()
@@ -62,7 +63,7 @@ def inspect(file: Path, as_json: bool) -> None:
     """Say what is in FILE: network, images by split and class, failures, dates, software."""
     from features.cache.summary import as_text, summarise
 
-    summary = summarise(file)
+    summary = {**summarise(file), "file": named(str(file))}
     click.echo(json_text(summary, indent=2) if as_json else as_text(summary))
 
 
@@ -96,7 +97,7 @@ def merge(files: tuple[Path, ...], out: Path, overwrite: bool) -> None:
     _require_free(out, overwrite)
     merged = merge_features(files, out)
     for note in merged.notes[:_NOTES_SHOWN]:
-        click.echo(f"note: {shown(note)}", err=True)
+        click.echo(f"note: {shown(named(note))}", err=True)
     if len(merged.notes) > _NOTES_SHOWN:
         click.echo(f"note: and {len(merged.notes) - _NOTES_SHOWN} more like these", err=True)
     for file in files:

@@ -96,8 +96,8 @@ class ItemSource(Protocol):
     def all_there(self) -> bool:
         """Tell whether no item is of a file that is gone."""
 
-    def column(self, name: str) -> npt.NDArray[Any]:
-        """Read a column of all items."""
+    def column(self, name: str, where: npt.NDArray[np.int64] | None) -> npt.NDArray[Any]:
+        """Read a column of the items of these numbers, in that order; of all by default."""
 
     def part_column(self, part: int, name: str) -> npt.NDArray[Any]:
         """Read a column of a part, but for ``row``."""
@@ -128,9 +128,7 @@ class StoredItems(Items):
         source: ItemSource | None = self.__dict__.get("_source")
         if name not in COLUMNS or source is None:
             raise AttributeError(name)
-        where = self.__dict__["_where"]
-        found = source.column(name)
-        found = found if where is None else found[where]
+        found = source.column(name, self.__dict__["_where"])
         self.__dict__[name] = found
         return found
 

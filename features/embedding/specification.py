@@ -7,7 +7,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from importlib import metadata
 from typing import Any, Final
 
@@ -171,15 +171,20 @@ class ExtractorSpec:
             for key in ours
             if ours[key] != theirs[key]
         )
-        raise CacheMismatch(
-            f"{mine} was made with {self}, {others} has {other} ({told}): "
-            "use the same network, weights and options, or write to another file"
-        )
+        advice = "use the same network, weights and options, or write to another file"
+        both = self.precision.startswith(_INT8) and other.precision.startswith(_INT8)
+        if both and self == replace(other, precision=self.precision):
+            advice = (
+                "the network was quantised anew by another version of this program or of NNCF, and "
+                "comes out differently: write to another file"
+            )
+        raise CacheMismatch(f"{mine} was made with {self}, {others} has {other} ({told}): {advice}")
 
     def __str__(self) -> str:
         return f"{self.network}/{self.weights} ({self.fingerprint[:8]})"
 
 
+_INT8: Final = "int8:"
 _SPREAD: Final = "spread = "
 # What is not in a specification where it is so.
 _IMPLIED: Final[Mapping[str, Any]] = {"colour": AS_IS, "preparation": ()}

@@ -18,7 +18,7 @@ from features.images.decoding import BILINEAR, Frame
 __all__ = ["TURNS", "View", "combine", "parse_views", "view_names"]
 
 _NAME: Final = re.compile(
-    r"(?:(?P<region>lesion|centre[01](?:\.[0-9]{1,4})?):)?(?P<turn>[a-z0-9-]+)(?:@(?P<size>[0-9]{1,5}))?(?:~(?P<resampling>bicubic))?"
+    r"(?:(?P<region>lesion|centre[01](?:\.[0-9]{1,4})?):)?(?P<turn>[a-z0-9-]+)(?:@(?P<size>[0-9]{1,5}))?(?:~(?P<resampling>bicubic))?(?P<draft>~draft)?"
 )
 _AXES: Final = (-3, -2)  # height and width of (…, height, width, channels)
 
@@ -49,9 +49,9 @@ class View:
         Key in `TURNS`: one of the eight ways to lay a square.
     size : int
         Side of the square in pixels.
-    region, colour, resampling : str
-        What of the image, how it is coloured, and how its pixels are interpolated: see
-        `features.images.decoding.Frame`.
+    region, colour, resampling, draft
+        What of the image, how it is coloured, how its pixels are interpolated, and whether it may
+        be read smaller: see `features.images.decoding.Frame`.
     """
 
     turn: str
@@ -59,11 +59,12 @@ class View:
     region: str = "whole"
     colour: str = AS_IS
     resampling: str = BILINEAR
+    draft: bool = False
 
     @property
     def frame(self) -> Frame:
         """What the image must be decoded to."""
-        return Frame(self.size, self.region, self.colour, self.resampling)
+        return Frame(self.size, self.region, self.colour, self.resampling, self.draft)
 
     def show(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Turn images (…, height, width, channels)."""
@@ -93,7 +94,12 @@ def view_names(turns: Sequence[str], sizes: Sequence[int]) -> tuple[str, ...]:
     >>> view_names(["identity", "flip-h"], [299, 448])
     ('identity', 'flip-h', 'identity@448', 'flip-h@448')
     """
-    return tuple(turn if size == sizes[0] else f"{turn}@{size}" for size in sizes for turn in turns)
+    parts = [turn.partition("~") for turn in turns]
+    return tuple(
+        name + (f"@{size}" if size != sizes[0] else "") + tilde + how
+        for size in sizes
+        for name, tilde, how in parts
+    )
 
 
 def parse_views(names: Sequence[str], input_size: int, colour: str = AS_IS) -> tuple[View, ...]:
@@ -104,7 +110,8 @@ def parse_views(names: Sequence[str], input_size: int, colour: str = AS_IS) -> t
     names : sequence of str
         ``TURN``, ``TURN@SIZE``, or either with ``lesion:`` before it, or ``centre0.875:`` for the
         middle square of that part of the shorter side; ``~bicubic`` at the end interpolates so
-        instead of bilinearly.
+        instead of bilinearly, ``~draft`` cuts a part of a large JPEG out of what the whole image
+        is made of, where that leaves it as many pixels as the view has.
     input_size : int
         The size of those that name none, in pixels.
     colour : {"as-is", "shades-of-grey"}
@@ -122,14 +129,24 @@ def parse_views(names: Sequence[str], input_size: int, colour: str = AS_IS) -> t
     views = []
     for name in names:
         found = _NAME.fullmatch(name)
-        if not found or found["turn"] not in TURNS:
+        if not found or found["turn"] not in TURNS or (found["draft"] and not found["region"]):
             raise ExtractorError(
                 f"got view {name!r}, expected one of {', '.join(TURNS)}, which may have lesion: "
-                "or centre0.875: before it, @PIXELS after it and ~bicubic at the end"
+                "or centre0.875: before it, @PIXELS after it and ~bicubic at the end, and ~draft "
+                "after that where it is of a part of the image"
             )
         size = int(found["size"] or input_size)
         resampling = found["resampling"] or BILINEAR
-        views.append(View(found["turn"], size, found["region"] or "whole", colour, resampling))
+        views.append(
+            View(
+                found["turn"],
+                size,
+                found["region"] or "whole",
+                colour,
+                resampling,
+                bool(found["draft"]),
+            )
+        )
     if len(set(views)) < len(views):
         raise ExtractorError(f"got the views {', '.join(names)}: name each of them once")
     if not views or views[0].size != input_size:

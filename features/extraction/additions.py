@@ -14,6 +14,7 @@ from features.errors import CacheError, StorageError
 from features.networks.weights import file_sha256
 from features.numbers import count
 from features.storage.addresses import full_name, is_remote
+from features.storage.listing import is_listed
 from features.storage.objects import look_up
 
 __all__ = ["require_nothing_lost"]
@@ -82,6 +83,8 @@ def require_nothing_lost(dataset: Dataset, out: str | Path, *, replace: bool = F
 def _is_there(place: str) -> bool:
     if not is_remote(place):
         return os.path.isfile(place)
+    if (listed := is_listed(place)) is not None:
+        return listed
     try:
         look_up(place)
     except StorageError as error:

@@ -18,7 +18,7 @@ from typing import Final
 
 from features.images.reading import FileState, file_state, remote_state
 from features.storage.addresses import full_name, is_remote
-from features.storage.listing import states_of
+from features.storage.listing import learn, states_of
 from features.storage.user_cache import user_cache
 
 __all__ = ["Remembered"]
@@ -75,6 +75,8 @@ class Remembered:
         names : list of str
             Relative to the folder.
         """
+        if is_remote(self._root) and self._find_any():
+            learn(self._root, names)
         places = iter(names)
         while some := list(islice(places, _LOOKED_UP)):
             known = self._find(some)
@@ -106,6 +108,12 @@ class Remembered:
                 self._database.executemany(
                     "INSERT OR REPLACE INTO files VALUES (?, ?, ?, ?, ?, ?)", new
                 )
+
+    def _find_any(self) -> bool:
+        if self._database is not None:
+            with contextlib.suppress(sqlite3.Error):
+                return self._database.execute("SELECT 1 FROM files LIMIT 1").fetchone() is not None
+        return False
 
     def _find(self, names: list[str]) -> dict[str, tuple[FileState, bytes]]:
         if self._database is None:

@@ -18,6 +18,7 @@ from features.extraction.shards.local import ShardPlace, require_nothing_lost_fr
 from features.extraction.shards.place import place_for_shards
 from features.extraction.shards.planning import into_shards
 from features.extraction.shards.running import ShardResult
+from features.images.processes import kept_workers
 from features.storage.working_copy import WorkingCopy
 
 __all__ = ["ShardsOutcome", "Watcher", "Way", "choose_way"]
@@ -167,17 +168,18 @@ class _InShards:
         for loss in require_nothing_lost_from(parts, found, place.folder, replace=job.replace):
             watcher.note(loss)
         results = []
-        for result in run_shards(
-            parts,
-            place,
-            extractor,
-            found,
-            dtype=job.dtype,
-            prune=job.prune,
-            progress=lambda part, done, total: watcher.update(done, total, part.title),
-        ):
-            watcher.shard(result, self._of)
-            results.append(result)
+        with kept_workers():
+            for result in run_shards(
+                parts,
+                place,
+                extractor,
+                found,
+                dtype=job.dtype,
+                prune=job.prune,
+                progress=lambda part, done, total: watcher.update(done, total, part.title),
+            ):
+                watcher.shard(result, self._of)
+                results.append(result)
         return ShardsOutcome(tuple(results), self._of, place.folder)
 
 

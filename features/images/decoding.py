@@ -131,11 +131,17 @@ def decode(
     with explained(data, max_pixels), opened(data, max_pixels) as image:
         width, height = image.size
         require_size(width, height, max_pixels)
-        _draft(image, wanted)
+        _draft(image, max(frame.least for frame in wanted))
         whole, notes = loaded(data, image)
         # Asked for only now: Pillow would pass over damage that it meets on the way to EXIF.
         lies = orientation(image)
-        pixels, boxes = Picture(whole, lies).frames(wanted)
+        size = image.size
+
+        def larger(least: int) -> Image.Image | None:
+            with opened(data, max_pixels) as again:
+                return None if _draft(again, least) == size else loaded(data, again)[0]
+
+        pixels, boxes = Picture(whole, lies, larger).frames(wanted)
     if 5 <= lies <= 8:
         width, height = height, width
     return Decoded(pixels, width, height, boxes, notes)
@@ -160,7 +166,7 @@ def decode_each(
     if len(groups) > 1 and data.startswith(_JPEG):
         for place, frames in enumerate(groups):
             with explained(data, max_pixels), opened(data, max_pixels) as image:
-                sizes[place] = _draft(image, frames)
+                sizes[place] = _draft(image, max(frame.least for frame in frames))
     alike: dict[tuple[int, int], dict[Frame, None]] = {}
     for size, frames in zip(sizes, groups, strict=True):
         alike.setdefault(size, {}).update(dict.fromkeys(frames))
@@ -176,16 +182,8 @@ def _part(decoded: Decoded, places: Sequence[int]) -> Decoded:
     return replace(decoded, frames=frames, boxes=tuple(decoded.boxes[place] for place in places))
 
 
-def _draft(image: Image.Image, frames: Sequence[Frame]) -> tuple[int, int]:
-    """Have a JPEG read smaller where that does no harm; give the size that it is read at."""
-    least = max(_least(frame) for frame in frames)
+def _draft(image: Image.Image, least: int) -> tuple[int, int]:
+    """Have a JPEG read smaller, no side below so many pixels; give the size it is read at."""
     if isinstance(image, ImageFile.ImageFile):
         image.draft(None, (least, least))
     return image.size
-
-
-def _least(frame: Frame) -> int:
-    # A lesion that fills half of the side or more is cut out at full sharpness.
-    side = frame.size if frame.region == "whole" else 2 * frame.size
-    # Below twice the target the JPEG decoder's own scaling would be seen in the result.
-    return side if frame.for_eyes else 2 * side

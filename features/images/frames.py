@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -50,6 +50,9 @@ class Frame:
         Whether the colour of the light, estimated on the whole image, is taken out.
     resampling : {"bilinear", "bicubic"}
         How pixels are interpolated, antialiased in either case.
+    draft : bool
+        Whether a part of a large JPEG may be cut out of what the whole image is made of, read at a
+        half, a quarter or an eighth of its size, where it has as many pixels as the frame there.
     for_eyes : bool
         Whether people alone look at it: then a JPEG's own scaling may show.
     """
@@ -59,6 +62,15 @@ class Frame:
     colour: str = AS_IS
     resampling: str = BILINEAR
     for_eyes: bool = False
+    draft: bool = False
+
+    @property
+    def least(self) -> int:
+        """Pixels of the image's shorter side that this is cut out of, if it has as many."""
+        # Below twice the target the JPEG decoder's own scaling would be seen in the whole image.
+        # A part that fills half of the side or more is cut out at full sharpness.
+        least = (2 if self.region == "whole" or self.draft else 4) * self.size
+        return least // 2 if self.for_eyes else least
 
 
 class Picture:
@@ -68,13 +80,23 @@ class Picture:
     ----------
     image : Image
         As it lies in the file, of eight bits a sample.
-    orientation : int, optional
+    orientation : int
         As EXIF says it: 1 lies upright.
+    larger : callable
+        Given pixels of the shorter side, reads the file again at such a size; None if it is not to
+        be had any larger.
     """
 
-    def __init__(self, image: Image.Image, orientation: int = 1) -> None:
+    def __init__(
+        self, image: Image.Image, orientation: int, larger: Callable[[int], Image.Image | None]
+    ) -> None:
         self._profile = image.info.get("icc_profile")
         self._turn = _TURNS.get(orientation)
+        self._larger = functools.cache(
+            lambda least: (
+                None if (again := larger(least)) is None else Picture(again, orientation, larger)
+            )
+        )
         if image.has_transparency_data:
             over = image.convert("RGBA")
             image = Image.new("RGBA", over.size, "white")
@@ -125,6 +147,10 @@ class Picture:
             return self._turned(self._square(self._image, size, resampling))
         width, height = self._upright.size
         inside = (box.left * width, box.top * height, box.right * width, box.bottom * height)
+        shorter = min(inside[2] - inside[0], inside[3] - inside[1])
+        sharp = replace(frame, draft=False)
+        if frame.draft and shorter < size and (sharper := self._larger(sharp.least)):
+            return sharper._cut(sharp, box)
         return self._square(self._upright, size, resampling, inside)
 
     def _turned(self, image: Image.Image) -> Image.Image:

@@ -21,7 +21,7 @@ from joblib.externals.loky import ProcessPoolExecutor
 from features.images.decoding import Frame, Pixels
 from features.images.reading import Asked, Read, SharedBoard, read_all
 
-__all__ = ["Readers", "usable_cores"]
+__all__ = ["Readers", "kept_workers", "usable_cores"]
 
 # What is asked of a worker at once: less, and asking costs more than it should.
 _TOGETHER: Final = 4
@@ -33,6 +33,9 @@ _FEW: Final = 16
 _TRIES: Final = 2
 _GLANCE: Final = 0.5
 _CRASHED: Final = "decoding it ended the process that did: save it anew by another program"
+# While `kept_workers` lasts: idle processes, and how many they are.
+_KEPT: Final[list[tuple[ProcessPoolExecutor, int]]] = []
+_KEEPING: Final = threading.Event()
 # Each worker has a core to itself; libraries that started threads in it would take the others'.
 _THREADS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -80,6 +83,7 @@ class Readers:
         self._free = list(range(rows))
         self._few = processes is None and images <= _FEW
         self._executor: Executor | None = None
+        self._begun = 0
         self._done: queue.SimpleQueue[Future[list[Read]]] = queue.SimpleQueue()
         self._running: dict[Future[list[Read]], list[Asked]] = {}
         self._again: deque[Asked] = deque()
@@ -95,6 +99,8 @@ class Readers:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if error is None and not self._running:
+            self._hand_on()
         self._stop()
         self._shared.close()
 
@@ -153,7 +159,7 @@ class Readers:
     def _submit(self, asked: list[Asked]) -> None:
         try:
             if self._executor is None:
-                self._executor = self._begin(self.processes)
+                self._executor = self._take_on() or self._begin(self.processes)
             future = self._executor.submit(read_all, self._shared.board, asked)
         except BrokenExecutor as error:
             future = Future()
@@ -188,7 +194,24 @@ class Readers:
                 self._stop()
         return Read(asked.number, code="unreadable", reason=_CRASHED)
 
+    def _hand_on(self) -> None:
+        """Leave idle processes to those who read next, where somebody wants that."""
+        if _KEEPING.is_set() and not _KEPT and isinstance(self._executor, ProcessPoolExecutor):
+            _KEPT.append((self._executor, self._begun))
+            self._executor = None
+
+    def _take_on(self) -> Executor | None:
+        if not _KEPT or self._few:
+            return None
+        kept, self._begun = _KEPT.pop()
+        if self._begun >= self.processes:
+            found: Executor = kept
+            return found
+        kept.shutdown(wait=True, kill_workers=True)
+        return None
+
     def _begin(self, processes: int) -> Executor:
+        self._begun = processes
         if not self._few and self._in_vain < _TRIES:
             # Where there are no semaphores, processes can't be had at all.
             with contextlib.suppress(OSError):
@@ -204,6 +227,18 @@ class Readers:
             executor.shutdown(wait=True, kill_workers=not self._running)
         elif executor is not None:
             executor.shutdown(wait=True, cancel_futures=True)
+
+
+@contextlib.contextmanager
+def kept_workers() -> Iterator[None]:
+    """Let those who read one after another use the same processes, which take long to start."""
+    _KEEPING.set()
+    try:
+        yield
+    finally:
+        _KEEPING.clear()
+        while _KEPT:
+            _KEPT.pop()[0].shutdown(wait=True, kill_workers=True)
 
 
 def usable_cores() -> int:

@@ -156,15 +156,19 @@ def _run(
     requests: Sequence[Any], pixels: npt.NDArray[np.uint8], read: _Reader
 ) -> list[npt.NDArray[np.float32]]:
     """Run images, as many at the same time as there are requests; what is read, stacked."""
-    found: list[list[npt.NDArray[np.float32]]] = []
+    found: list[npt.NDArray[np.float32]] = []
     for start in range(0, len(pixels), len(requests)):
         begun = list(zip(requests, pixels[start : start + len(requests)], strict=False))
         for request, image in begun:
             request.start_async(image[np.newaxis])
-        for request, _ in begun:
+        for place, (request, _) in enumerate(begun, start):
             request.wait()
-            found.append([tensor.data[0].copy() for tensor in read(request)])
-    return [np.stack(each) for each in zip(*found, strict=True)]
+            parts = [tensor.data[0] for tensor in read(request)]
+            # Copied once: the maps of an image are megabytes.
+            found = found or [np.empty((len(pixels), *each.shape), each.dtype) for each in parts]
+            for whole, part in zip(found, parts, strict=True):
+                whole[place] = part
+    return found
 
 
 def _embedding(request: Any) -> list[Any]:

@@ -18,12 +18,14 @@ from features.storage.listing import list_below
 from features.storage.objects import State, download, look_up
 from features.storage.user_cache import user_cache
 
-__all__ = ["fetch", "fetch_folder", "file_sha256", "kept", "require_free_disk"]
+__all__ = ["fetch", "fetch_folder", "file_sha256", "kept", "named", "require_free_disk"]
 
 _UNSAFE: Final = re.compile(r"[^\w.-]")
 _CURRENT: Final = "current"
 _NOTE: Final = "states.json"
 _AT_ONCE: Final = 8
+# Of this process: where copies are, and of what.
+_COPIES: Final[dict[str, str]] = {}
 
 
 def fetch(place: str | os.PathLike[str]) -> Path:
@@ -55,6 +57,7 @@ def fetch(place: str | os.PathLike[str]) -> Path:
         _bring(place, address, state, file)
     _require_hash(address, file)
     (folder / _CURRENT).write_text(f"{file.parent.name}/{file.name}", encoding="utf-8")
+    _COPIES[str(file)] = str(address)
     return file
 
 
@@ -114,7 +117,26 @@ def fetch_folder(place: str | os.PathLike[str]) -> Path:
         raise StorageError(
             "unusable", f"no copy of {address} can be kept in {folder} ({error.strerror})"
         ) from error
+    _COPIES[str(folder)] = str(address).rstrip("/")
     return folder
+
+
+def named(text: str) -> str:
+    """Let a text name the addresses that were given where it names copies of what is there.
+
+    Parameters
+    ----------
+    text : str
+        Such as an error of a function that was given a copy.
+
+    Returns
+    -------
+    str
+    """
+    for copy, address in _COPIES.items():
+        # Not of a file beside the copy, which is on this machine alone.
+        text = re.sub(rf"{re.escape(copy)}(?![\w.-]*[\w-])", address.replace("\\", r"\\"), text)
+    return text
 
 
 def kept(place: str | os.PathLike[str]) -> Path | None:

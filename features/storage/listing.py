@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 import hashlib
+import itertools
 import os
 from array import array
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,7 @@ from features.errors import StorageError
 from features.storage.addresses import Address, address_of
 from features.storage.objects import State, page, states
 
-__all__ = ["Listing", "list_below", "states_of", "told"]
+__all__ = ["Listing", "is_listed", "learn", "list_below", "states_of", "told"]
 
 
 class Listing:
@@ -28,11 +29,15 @@ class Listing:
         Relative to it.
     marks : array of int
         See `told`.
+    whole : bool, optional
+        Whether what is not among the names is not there.
     """
 
-    def __init__(self, address: Address, names: list[str], marks: array[int]) -> None:
+    def __init__(
+        self, address: Address, names: list[str], marks: array[int], *, whole: bool = True
+    ) -> None:
         order = sorted(range(len(names)), key=names.__getitem__)
-        self.address = address
+        self.address, self.whole = address, whole
         self.names = [names[at] for at in order]
         self.marks = array("q", (marks[at] for at in order))
 
@@ -42,6 +47,8 @@ class Listing:
         return self.marks[at] if at < len(self.names) and self.names[at] == name else 0
 
 
+# A listing ends when, on average, a request has told of fewer names than that.
+_NAMES_A_PAGE: Final = 8
 # Of this process, so that what was listed need not be asked for again one by one.
 _LISTED: Final[dict[str, Listing]] = {}
 
@@ -72,13 +79,59 @@ def list_below(place: str | os.PathLike[str]) -> Listing:
     return found
 
 
+def learn(root: str | os.PathLike[str], names: Sequence[str]) -> None:
+    """List what lies below an address, as far as that asks less than asking for each of some names.
+
+    Of what is listed, these names alone are kept.
+
+    Parameters
+    ----------
+    root : str or PathLike
+    names : sequence of str
+        Relative to it.
+
+    Raises
+    ------
+    StorageError
+        If it can't be listed.
+    """
+    address = address_of(root)
+    place = str(address).rstrip("/")
+    if address.scheme.startswith("http") or all(
+        _mark(f"{place}/{name}") is not None for name in names
+    ):
+        return
+    wanted, found = set(names), dict[str, int]()
+    for entries in itertools.islice(_pages(address), max(1, len(names) // _NAMES_A_PAGE)):
+        found.update((name, told(state)) for name, state in entries if name in wanted)
+        if len(found) == len(wanted):
+            break
+    _LISTED[place] = Listing(address, list(found), array("q", found.values()), whole=False)
+
+
 def states_of(root: str | os.PathLike[str], names: Sequence[str]) -> list[int]:
-    """Give the number of each name's state, from the last listing or by asking for each."""
-    listing = _LISTED.get(str(address_of(root)).rstrip("/"))
-    if listing is not None:
-        return [listing.mark(name) for name in names]
-    found = states([f"{str(address_of(root)).rstrip('/')}/{name}" for name in names])
-    return [0 if state is None else told(state) for state in found]
+    """Give the number of each name's state, from what was listed or by asking for each."""
+    place = str(address_of(root)).rstrip("/")
+    marks = [_mark(f"{place}/{name}") for name in names]
+    asked = [at for at, mark in enumerate(marks) if mark is None]
+    for at, state in zip(asked, states([f"{place}/{names[at]}" for at in asked]), strict=True):
+        marks[at] = 0 if state is None else told(state)
+    return [mark or 0 for mark in marks]
+
+
+def is_listed(place: str | os.PathLike[str]) -> bool | None:
+    """Tell whether an object is there by what was listed; None if that says nothing of it."""
+    mark = _mark(str(address_of(place)))
+    return None if mark is None else mark != 0
+
+
+def _mark(place: str) -> int | None:
+    for above in sorted(_LISTED, key=len, reverse=True):
+        if place.startswith(above) and place[len(above) : len(above) + 1] == "/":
+            mark = _LISTED[above].mark(place[len(above) + 1 :])
+            if mark or _LISTED[above].whole:
+                return mark
+    return None
 
 
 def told(state: State) -> int:

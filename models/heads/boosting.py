@@ -223,8 +223,10 @@ class PartsOnDisk:
             ]
             start = 0
             for block in rows.blocks():
+                # HDF5 and indexing would take ten times as long.
+                stored = block.astype(dtype, copy=False)
                 for table, columns in zip(tables, self.columns, strict=True):
-                    table[start : start + len(block)] = block[:, columns]
+                    table[start : start + len(block)] = stored.take(columns, axis=1, mode="clip")
                 start += len(block)
         self.parts = [
             Rows(StoredTable(path, str(number), (n, len(columns)), dtype))

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
 from scipy.optimize import minimize
 from scipy.sparse.linalg import LinearOperator, cg
 from scipy.special import expit, logit
@@ -33,23 +33,24 @@ from models.heads.base import (
     Solution,
     require_readable,
 )
-from models.heads.blockwise import Fit, Task, fit_together, moments_of, scaler_of, scores_of
+from models.heads.blockwise import Fit, Task, fit_together, scores_of
 from models.heads.folds.blocks import Blocks
+from models.heads.folds.columns import moments_of, scaler_of
 from models.heads.folds.fold import Eigenbasis, Fold
+from models.machine import AXES_UNTIL
 
 __all__ = ["LOGISTIC_REGRESSION", "fit_in", "make_logistic"]
 
 _GRADIENT: Final = 1e-6
 # Smaller gains are the rounding of single precision: the line search would look for them in vain.
 _LOSS: Final = 1e-8
-# From here on the eigenproblem takes longer than some dozen passes over the embeddings.
-_EIGENBASIS_UNTIL: Final = 4000
 _NEWTON_STEPS: Final = 20
 _HALVINGS: Final = 10
 _CONJUGATE: Final = 1e-2
 _CONJUGATE_STEPS: Final = 200
 # Of a step, relative to what is found; less is rounding.
 _SETTLED: Final = 1e-5
+_NEAR: Final = 1e-2
 _LEAST_SPREAD: Final = 1e-12
 _ARRAYS: Final = ("mean", "deviation", "weights", "intercept")
 
@@ -77,19 +78,26 @@ class _LogisticRegression(Head):
         return scores
 
     def _prepare(self, data: Fold, candidates: Candidates, *, seed: int, jobs: int) -> None:
-        data.eigenbasis()
+        if data.X.shape[1] < len(data.train):
+            data.eigenbasis()
+        else:
+            data.inner_products()
 
     def _solve(
         self, settings: Settings, data: Fold, y: Labels, *, seed: int, jobs: int
     ) -> Solution | None:
-        """Fit in the eigenbasis, to the last digits that it has."""
-        basis = data.eigenbasis()
-        weights, intercept = fit_in(basis, y, settings["C"])
-        if basis.axes is not None:
-            return {"weights": basis.axes @ weights, "intercept": np.array([intercept])}
-        start = basis.train @ (weights / basis.eigenvalues), intercept
-        pulls, intercept = _settle(data.inner_products().gram, y, settings["C"], *start)
-        return {"weights": data.weighted(pulls), "intercept": np.array([intercept])}
+        """Fit to the last digits: a single fit in terms of many rows needs no eigenbasis."""
+        C, few = settings["C"], data.X.shape[1] < len(data.train)
+        start = None if few else _near(data.inner_products().gram, y, C)
+        if start is None:
+            basis = data.eigenbasis()
+            weights, intercept = fit_in(basis, y, C)
+            if basis.axes is not None:
+                return {"weights": basis.axes @ weights, "intercept": np.array([intercept])}
+            start = np.append(basis.train @ (weights / basis.eigenvalues), intercept)
+        gram = data.inner_products().gram.astype(np.float64)
+        point, _ = _settle(gram, y, C, start, _SETTLED)
+        return {"weights": data.weighted(point[:-1]), "intercept": point[-1:]}
 
     def build(self, solution: Solution, settings: Settings, data: Fold, *, seed: int) -> Any:
         fit = Fit(solution["weights"], float(solution["intercept"][0]))
@@ -102,14 +110,16 @@ class _LogisticRegression(Head):
         self, blocks: Blocks, folds: Sequence[Fold], ys: LabelSets, candidates: Candidates
     ) -> Floats:
         masks = [blocks.mask(fold.train) for fold in folds]
-        moments = moments_of(blocks.rows, masks)
+        moments = moments_of(blocks.rows, masks, blocks.jobs)
         tasks = [
             Task(split, label, settings["C"])
             for split in range(len(folds))
             for label in range(len(ys))
             for settings in candidates
         ]
-        fits = fit_together(blocks.rows, masks, ys, tasks, moments=moments, seed=blocks.seed)
+        fits = fit_together(
+            blocks.rows, masks, ys, tasks, moments=moments, seed=blocks.seed, jobs=blocks.jobs
+        )
         found = np.empty((len(ys), len(candidates), len(blocks.rows)))
         share = len(ys) * len(candidates)
         for split, (fold, known) in enumerate(zip(folds, moments, strict=True)):
@@ -117,15 +127,17 @@ class _LogisticRegression(Head):
             for fit in fits[split * share : (split + 1) * share]:
                 weights = fit.weights / known.scale
                 plain.append(Fit(weights, fit.intercept - float(weights @ known.mean)))
-            scores = scores_of(blocks.rows.take(fold.test), plain)
+            scores = scores_of(blocks.rows.take(fold.test), plain, blocks.jobs)
             found[:, :, fold.test] = scores.reshape(len(ys), len(candidates), -1)
         return found
 
     def _refit_blocks(self, blocks: Blocks, settings: Settings, y: Labels) -> Any:
         every = np.ones(len(blocks.rows), bool)
-        moments = moments_of(blocks.rows, [every])
+        moments = moments_of(blocks.rows, [every], blocks.jobs)
         task = Task(0, 0, settings["C"])
-        fit = fit_together(blocks.rows, [every], [y], [task], moments=moments, seed=blocks.seed)[0]
+        (fit,) = fit_together(
+            blocks.rows, [every], [y], [task], moments=moments, seed=blocks.seed, jobs=blocks.jobs
+        )
         return self._pipeline(settings, scaler_of(moments[0]), fit, blocks.seed)
 
 
@@ -139,7 +151,7 @@ def _fitted(pipeline: Pipeline, scaler: StandardScaler, fit: Fit) -> Pipeline:
 
 
 def _has_small_eigenproblem(X: npt.NDArray[Any]) -> bool:
-    return bool(min(X.shape) <= _EIGENBASIS_UNTIL)
+    return bool(min(X.shape) <= AXES_UNTIL)
 
 
 def fit_in(basis: Eigenbasis, y: Labels, C: float) -> tuple[Floats, float]:
@@ -227,31 +239,40 @@ def _refine(
     return point[:-1], float(point[-1])
 
 
-def _settle(
-    gram: npt.NDArray[np.float32], y: Labels, C: float, pulls: Floats, intercept: float
-) -> tuple[Floats, float]:
-    """Bring a fit to the minimum in terms of the rows: weights are the sum of `pulls` times rows.
+def _near(gram: npt.NDArray[np.float32], y: Labels, C: float) -> Floats | None:
+    """Come near to what `_settle` looks for; None where single precision is too little for it."""
+    try:
+        point, settled = _settle(gram, y, C, np.append(np.zeros(len(y)), logit(np.mean(y))), _NEAR)
+    except LinAlgError:
+        return None
+    return point if settled else None
 
-    By Newton's method for ``pulls = C * (y - probabilities)``, in double precision. The weak axes,
-    of which single precision leaves little, have no part in it.
+
+def _settle(
+    products: npt.NDArray[np.floating], y: Labels, C: float, point: Floats, tolerance: float
+) -> tuple[Floats, bool]:
+    """Find the minimum in terms of the rows: weights are the sum of pulls times rows.
+
+    By Newton's method for ``pulls = C * (y - probabilities)``, in the precision of the inner
+    products. The weak axes, of which single precision leaves little, have no part in it. Pulls
+    and intercept go in and come out as one array, with whether it came to rest.
     """
-    products = gram.astype(np.float64)
-    point = np.append(pulls, intercept)
+    kind = products.dtype
     for _ in range(_NEWTON_STEPS):
-        chances = expit(products @ point[:-1] + point[-1])
+        chances = expit(np.float64(products @ point[:-1].astype(kind)) + point[-1])
         spread = C * np.maximum(chances * (1 - chances), _LEAST_SPREAD)
         away = (C * (y - chances) - point[:-1]) / spread
         matrix = products.copy()
-        matrix[np.diag_indices_from(matrix)] += 1 / spread
-        both = cho_solve(
-            cho_factor(matrix, overwrite_a=True), np.stack([away, np.ones(len(y))], axis=1)
-        )
+        matrix[np.diag_indices_from(matrix)] += (1 / spread).astype(kind)
+        sides = np.stack([away, np.ones(len(y))], axis=1).astype(kind)
+        factor = cho_factor(matrix, overwrite_a=True, check_finite=False)
+        both = cho_solve(factor, sides, check_finite=False).astype(np.float64)
         shift = (both[:, 0].sum() + point[:-1].sum()) / both[:, 1].sum()
         step = np.append(both[:, 0] - shift * both[:, 1], shift)
-        point += step
-        if step @ step <= _SETTLED**2 * (point @ point):
-            break
-    return point[:-1], float(point[-1])
+        point = point + step
+        if step @ step <= tolerance**2 * (point @ point):
+            return point, True
+    return point, False
 
 
 def _holds(estimator: Any) -> bool:

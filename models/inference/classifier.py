@@ -281,7 +281,8 @@ class Classifier:
             )
         ]
         if (gallery := self.bundle.gallery) is not None:
-            placed = gallery.place(embeddings)
+            # One by one: together their last digits would depend on what other images there are.
+            placed = np.concatenate([gallery.place(row[np.newaxis]) for row in embeddings])
             distances = gallery.distance(placed).tolist()
             alike = gallery.nearest(placed, similar) if similar else [()] * len(rows)
             verdicts = [

@@ -18,9 +18,9 @@ __all__ = ["inner_products", "weighted_sums"]
 Halves = npt.NDArray[np.float16]
 Floats = npt.NDArray[np.float32]
 
-# In single precision these take 3 MB for each core, for as long as they are needed. With half as
-# many a product takes a quarter longer, since calls cost.
-_NUMBERS: Final = 32 * 25_600
+# In single precision these take 6.5 MB for each core, for as long as they are needed. With half as
+# many a product takes a fifth longer, since calls cost.
+_NUMBERS: Final = 64 * 25_600
 _MOST_AT_ONCE: Final = 4
 
 

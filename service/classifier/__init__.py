@@ -3,5 +3,5 @@
 loaded: LoadedClassifier, PRELOADED
 reviews: Reviews, reviewed_labels
 served: Case, Served
-Within the room: batching, keeping, recent
+Within the room: batching, gathering, keeping, recent
 """

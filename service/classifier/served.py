@@ -8,14 +8,15 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from features.errors import UnreadableImage
 from service.classifier.batching import Batcher
+from service.classifier.gathering import Gathering
 from service.classifier.recent import Recent
 from service.problems import Problem
 
@@ -52,6 +53,16 @@ class Case:
     row: npt.NDArray[np.float32]
 
 
+class _Embedded(NamedTuple):
+    """An image that the network has seen, and what is asked of the head."""
+
+    name: str
+    row: npt.NDArray[np.float32]
+    picture: Picture
+    patient: Mapping[str, str] | None
+    similar: int
+
+
 class Served:
     """A bundle at work; a request keeps to the one that it began with.
 
@@ -76,6 +87,8 @@ class Served:
         self._embed: Batcher[Any, npt.NDArray[np.float32]] = Batcher(
             self._run, largest=LARGEST_PASS if lanes == 1 else 1, calls=lanes
         )
+        # Where images wait for the network, the next row comes as soon as it has done one.
+        self._judge = Gathering(self._judge_all, more=lambda: self.waiting > 0)
 
     @property
     def bundle(self) -> Bundle:
@@ -128,19 +141,13 @@ class Served:
         """
         decoded = self._decode_all(images)
         found = self._embed_all(decoded, keep=explained_next)
-        rows = [row for row in found if isinstance(row, np.ndarray)]
-        names, pictures = [], []
-        for (name, _), picture, row in zip(images, decoded, found, strict=True):
-            if isinstance(row, np.ndarray):
-                names.append(name)
-                pictures.append(picture)
-        verdicts: Iterator[Verdict] = iter(())
-        if rows:
-            with self._metrics.stage.labels("head").time():
-                judged = self.classifier.classify_embedded(
-                    names, np.stack(rows), [patient] * len(rows), pictures=pictures, similar=similar
-                )
-                verdicts = iter(judged)
+        seen = [
+            _Embedded(name, row, picture, patient, similar)
+            for (name, _), picture, row in zip(images, decoded, found, strict=True)
+            if isinstance(row, np.ndarray)
+        ]
+        with self._metrics.stage.labels("head").time():
+            verdicts = iter(self._judge_all(seen) if len(seen) != 1 else [self._judge(seen[0])])
         cases: list[Case | Rejected] = [
             Case(next(verdicts), row) if isinstance(row, np.ndarray) else row for row in found
         ]
@@ -236,6 +243,22 @@ class Served:
                 return self._look_at(content)
         except UnreadableImage as error:
             return Rejected(name, error.code, str(error))
+
+    def _judge_all(self, seen: list[_Embedded]) -> list[Verdict]:
+        if not seen:
+            return []
+        most = max(each.similar for each in seen)
+        verdicts = self.classifier.classify_embedded(
+            [each.name for each in seen],
+            np.stack([each.row for each in seen]),
+            [each.patient for each in seen],
+            pictures=[each.picture for each in seen],
+            similar=most,
+        )
+        return [
+            replace(verdict, similar=verdict.similar[: each.similar])
+            for verdict, each in zip(verdicts, seen, strict=True)
+        ]
 
     def _look_at(self, content: bytes) -> Picture:
         return self.classifier.look_at(content, max_pixels=self._settings.max_pixels)

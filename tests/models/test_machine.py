@@ -16,6 +16,17 @@ def test_memory_is_what_is_left() -> None:
     assert needed_at_once(1000, 100, folds=5, threads=4) > 4 * 1000 * 100 * 5
 
 
+def test_no_support_vectors_are_planned_for_where_the_svm_keeps_landmarks() -> None:
+    exact, near = (needed_at_once(n, 25_600, folds=5, threads=2) for n in (12_000, 12_001))
+    # Six bytes for a number of the vectors, and tables of all pairs.
+    assert exact - near > 6 * 12_000 * 25_600 + 12_000**2 * 8 * 6
+
+
+def test_no_rotated_embeddings_are_planned_for_where_axes_are_not_looked_for() -> None:
+    few, many = (needed_at_once(20_000, d, folds=5, threads=2) / d for d in (4_000, 4_001))
+    assert few - many == pytest.approx(8 * 20_000 * 2)
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems do so themselves")
 def test_memory_that_was_freed_is_given_back() -> None:
     def taken() -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import shlex
+import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -48,6 +49,7 @@ class ShardFolder:
         self.marks = tuple(marks)
         self.files = tuple(self.folder / file_name(mark.number, mark.of) for mark in self.marks)
         self._sound: dict[int, tuple[int, ...]] = {}
+        self._finding = threading.Lock()
 
     @property
     def missing(self) -> list[int]:
@@ -107,17 +109,37 @@ class ShardFolder:
         with self.opened(part) as file:
             return read_column(file["items"], name)
 
-    def column(self, name: str) -> npt.NDArray[Any]:
-        """Read a column of all items; an image that is in several shards has its first row."""
+    def column(self, name: str, where: npt.NDArray[np.int64] | None = None) -> npt.NDArray[Any]:
+        """Read a column of items; an image that is in several shards has its first row.
+
+        Parameters
+        ----------
+        name : str
+        where : ndarray of int, shape (n,), optional
+            Numbers of the items, in any order; all by default.
+        """
         if name == "row":
-            return self._rows()
+            with self._finding:
+                return self._rows.copy() if where is None else self._rows[where]
         # Filled piece by piece: two copies of a long column, or its texts one by one, are too much.
-        found = np.empty(self.part_bounds[-1][1], NUMBER_COLUMNS.get(name, np.str_))
-        for here, items, there in self._pieces():
-            piece = read_column(items, name, there)
+        count = self.part_bounds[-1][1] if where is None else len(where)
+        found = np.empty(count, NUMBER_COLUMNS.get(name, np.str_))
+        order = None if where is None else np.argsort(where, kind="stable")
+        rising = None if where is None or order is None else where[order]
+        for part, here, there in self._pieces():
+            to: slice | npt.NDArray[np.int64] = here
+            if rising is not None and order is not None:
+                among = slice(*np.searchsorted(rising, (here.start, here.stop)))
+                to, wanted = order[among], rising[among]
+                if not len(wanted):
+                    continue
+            with self.opened(part) as file:
+                piece = read_column(file["items"], name, there)
+            if rising is not None:
+                piece = piece[wanted - here.start]
             if piece.dtype.itemsize > found.dtype.itemsize:
                 found = found.astype(piece.dtype)
-            found[here] = piece
+            found[to] = piece
         return found
 
     def failures(self, part: int) -> list[tuple[str, str, str, str]]:
@@ -131,23 +153,24 @@ class ShardFolder:
             ]
         return list(zip(*columns, strict=True))
 
+    @cached_property
     def _rows(self) -> npt.NDArray[np.int64]:
         rows = np.empty(self.part_bounds[-1][1], np.int64)
         beginnings = np.empty(len(rows), _BEGINNING)
-        for here, items, there in self._pieces():
-            rows[here] = items["row"][there]
-            beginnings[here] = _beginnings(items["sha256"][there])
+        for part, here, there in self._pieces():
+            with self.opened(part) as file:
+                rows[here] = file["items"]["row"][there]
+                beginnings[here] = _beginnings(file["items"]["sha256"][there])
         for (start, end), (first, _) in zip(self.part_bounds, self.row_bounds, strict=True):
             rows[start:end] += first
         return _first_of_copies(rows, beginnings)
 
-    def _pieces(self) -> Iterator[tuple[slice, h5py.Group, slice]]:
-        """Give stretches of all items: where they are among all, and where in which group."""
+    def _pieces(self) -> Iterator[tuple[int, slice, slice]]:
+        """Give stretches of all items: in which shard, where among all, and where in the shard."""
         for part, (start, end) in enumerate(self.part_bounds):
-            with self.opened(part) as file:
-                for at in range(0, end - start, _PIECE):
-                    upto = min(at + _PIECE, end - start)
-                    yield slice(start + at, start + upto), file["items"], slice(at, upto)
+            for at in range(0, end - start, _PIECE):
+                upto = min(at + _PIECE, end - start)
+                yield part, slice(start + at, start + upto), slice(at, upto)
 
 
 class ShardTable:

@@ -11,6 +11,7 @@ from features.errors import CacheError
 __all__ = [
     "UNFINISHED",
     "file_name",
+    "is_shard_file",
     "is_shard_folder",
     "listed",
     "mark_name",
@@ -52,6 +53,11 @@ def listed(folder: Path, kind: str) -> list[tuple[int, int]]:
         return []
     matches = (_NAME.fullmatch(place.name) for place in folder.iterdir())
     return sorted((int(found[1]), int(found[2])) for found in matches if found and found[3] == kind)
+
+
+def is_shard_file(name: str) -> bool:
+    """Tell by its name whether a file is a shard's, or the mark of one."""
+    return _NAME.fullmatch(name) is not None
 
 
 def is_shard_folder(place: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pickle
 import time
@@ -19,6 +20,7 @@ from features.extraction.shards.local import require_nothing_lost_from
 from features.extraction.shards.place import place_for_process
 from features.extraction.shards.planning import Shard, state_of_file
 from features.extraction.shards.running import ShardBusy, ShardResult
+from features.images.processes import kept_workers
 
 __all__ = ["EXAMPLES", "MOST_DEATHS", "ShardWorker", "Tally", "as_row", "told_of"]
 
@@ -91,6 +93,9 @@ class ShardWorker:
             raise ClusterError(wrong[0])
         self._place = place_for_process(job.out)
         self._cores = claim_cores(share.cores)
+        # For as long as this process lives.
+        self._kept = contextlib.ExitStack()
+        self._kept.enter_context(kept_workers())
         self._extractor = job.extractor()
         self._node = str(ray.get_runtime_context().get_node_id())
         loading = f"loading on {self._node}"

@@ -21,15 +21,16 @@ from typing import Final
 import filelock
 
 from features.cache.shards.marks import Mark, fits, read_if_sound
-from features.cache.shards.places import file_name, listed, mark_name
+from features.cache.shards.places import UNFINISHED, file_name, is_shard_file, listed, mark_name
 from features.datasets.folders import Dataset
 from features.embedding.extractor import Extractor
 from features.errors import CacheError, StorageError
 from features.extraction.shards.planning import Shard, state_of_file
-from features.extraction.shards.running import ShardResult, run_shard
+from features.extraction.shards.running import ShardBusy, ShardResult, run_shard
+from features.images.sources.remote import is_archive
 from features.storage.addresses import Address, address_of, full_name, is_remote
 from features.storage.fetching import require_free_disk
-from features.storage.listing import list_below, states_of
+from features.storage.listing import learn, list_below, states_of
 from features.storage.objects import (
     State,
     download,
@@ -57,13 +58,26 @@ def state_for(dataset: Dataset) -> Callable[[str], str]:
 
     def state(path: str) -> str:
         if not known:
-            names = [item.path for item in dataset.items]
-            known.update(zip(names, states_of(root, names), strict=True))
-        told = known[full_name(path)[len(root) + 1 :]]
+            # What is in an archive changes with it.
+            places = list(dict.fromkeys(_object(f"{root}/{item.path}") for item in dataset.items))
+            top = root if places[0].startswith(f"{root}/") else root.rpartition("/")[0]
+            names = [place[len(top) + 1 :] for place in places]
+            learn(top, names)
+            known.update(zip(places, states_of(top, names), strict=True))
+        told = known[_object(full_name(path))]
         # Of what no etag is told nobody knows whether it changed: it is read again every time.
         return f"etag {told}" if told else f"not known at {now}"
 
     return state
+
+
+def _object(place: str) -> str:
+    """Give the address of what a file lies in: its own, or that of the archive."""
+    parts = place.split("/")
+    for end in range(4, len(parts)):
+        if is_archive(parts[end - 1]):
+            return "/".join(parts[:end])
+    return place
 
 
 class CloudShards:
@@ -91,12 +105,9 @@ class CloudShards:
         found = list_below(place)
         self._there = set(found.names)
         with _here(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / UNFINISHED).mkdir(parents=True, exist_ok=True)
             self._sync_marks()
-        marks = {mark_name(*each) for each in listed(self.folder, "json")}
-        files = {file_name(*each) for each in listed(self.folder, "json")}
-        of_runs = {name for name in self._there if name.startswith(OF_RUNS)}
-        known = marks | files | of_runs | self._files_without_marks()
+        known = {name for name in self._there if is_shard_file(name) or name.startswith(OF_RUNS)}
         if others := sorted(self._there - known):
             raise CacheError(
                 f"{self.address} holds other files (such as {others[0]}) beside or instead of "
@@ -114,10 +125,14 @@ class CloudShards:
         )
 
     def bring(self, shards: Sequence[Shard]) -> None:
-        """Bring the files of those shards here that are there and will be made anew."""
+        """Bring the files of those shards here that are there and will be made anew.
+
+        One that another process of this machine is making is left to it.
+        """
         for shard in shards:
             if not self.is_done(shard):
-                self._bring(shard)
+                with contextlib.suppress(ShardBusy), self._alone(shard):
+                    self._bring(shard)
 
     def make(
         self,
@@ -139,27 +154,97 @@ class CloudShards:
             next run.
         """
         mark = read_if_sound(self.folder, shard.number, shard.of)
-        if (
-            mark is not None
-            and self.is_done(shard)
+        if mark is not None and self._needs_nothing(mark, shard, extractor, dataset, prune):
+            return self._done(shard, mark)
+        with self._alone(shard, wait=wait):
+            # What another process of this machine did since.
+            self._look(shard)
+            mark = read_if_sound(self.folder, shard.number, shard.of)
+            if mark is not None and self._needs_nothing(mark, shard, extractor, dataset, prune):
+                return self._done(shard, mark)
+            self._bring(shard)
+            result = run_shard(
+                shard,
+                self.folder,
+                extractor,
+                dataset,
+                dtype=dtype,
+                prune=prune,
+                wait=wait,
+                progress=progress,
+            )
+            self._put(shard)
+        return result
+
+    def _needs_nothing(
+        self, mark: Mark, shard: Shard, extractor: Extractor, dataset: Dataset, prune: bool
+    ) -> bool:
+        return (
+            self.is_done(shard)
             and (mark.trained_on, mark.synthetic) == (extractor.trained_on, dataset.synthetic)
             and not (prune and mark.gone)
-        ):
-            (self.folder / file_name(shard.number, shard.of)).unlink(missing_ok=True)
-            return ShardResult(shard.number, mark.rows, mark.failures, 0.0, was_done=True)
-        self._bring(shard)
-        result = run_shard(
-            shard,
-            self.folder,
-            extractor,
-            dataset,
-            dtype=dtype,
-            prune=prune,
-            wait=wait,
-            progress=progress,
         )
-        self._put(shard)
-        return result
+
+    def _done(self, shard: Shard, mark: Mark) -> ShardResult:
+        left = self.folder / file_name(shard.number, shard.of)
+        if left.exists():
+            with contextlib.suppress(ShardBusy), self._alone(shard):
+                left.unlink(missing_ok=True)
+        return ShardResult(shard.number, mark.rows, mark.failures, 0.0, was_done=True)
+
+    @contextlib.contextmanager
+    def _alone(self, shard: Shard, *, wait: bool = False) -> Iterator[None]:
+        """Keep other processes of this machine, which share the folder, from a shard."""
+        with self._locked(shard.name, wait=wait) as mine:
+            if not mine:
+                raise ShardBusy(
+                    f"another process is making shard {shard.number} of {shard.of} for "
+                    f"{self.address}: wait for it, or make another shard"
+                )
+            yield
+
+    @contextlib.contextmanager
+    def _locked(self, name: str, *, wait: bool = False) -> Iterator[bool]:
+        lock = filelock.FileLock(
+            self.folder / UNFINISHED / f"{name}.put.lock",
+            timeout=-1 if wait else 0,
+        )
+        with _here(self.folder):
+            try:
+                lock.acquire()
+            except filelock.Timeout:
+                yield False
+                return
+        try:
+            yield True
+        finally:
+            lock.release()
+
+    def _look(self, shard: Shard) -> None:
+        """See what is there of a shard now; bring its mark."""
+        file, told = file_name(shard.number, shard.of), mark_name(shard.number, shard.of)
+        self._there -= {file, told}
+        if _state(self.address / file) is not None:
+            self._there.add(file)
+        try:
+            found = read_object(str(self.address / told), _MARK_BYTES).data
+        except StorageError as error:
+            if error.kind != "missing":
+                raise
+            return
+        self._there.add(told)
+        here = self.folder / told
+        if here.is_file() and here.read_bytes() == found:
+            return
+        mine = read_if_sound(self.folder, shard.number, shard.of)
+        if mine is not None and mine.key == shard.key and fits(self.folder / file, mine):
+            # Made here of the images as they are, and never put: it is put now.
+            return
+        # Made elsewhere since: what an earlier run has of it here is older.
+        (self.folder / file).unlink(missing_ok=True)
+        part = here.with_name(f".{told}.{os.getpid()}.part")
+        part.write_bytes(found)
+        part.replace(here)
 
     def _bring(self, shard: Shard) -> None:
         name = file_name(shard.number, shard.of)
@@ -209,22 +294,30 @@ class CloudShards:
 
     def _sync_marks(self) -> None:
         """Bring the marks that are there; those of shards that never got there stay."""
-        wanted = [name for name in self._there if name.endswith(".json") and "/" not in name]
+        wanted = sorted(
+            name for name in self._there if is_shard_file(name) and name.endswith(".json")
+        )
         with ThreadPoolExecutor(_AT_ONCE, "marks") as pool:
-            list(pool.map(self._fetch, sorted(wanted)))
+            list(pool.map(self._sync, wanted))
         for number, of in listed(self.folder, "json"):
-            name = mark_name(number, of)
-            if name not in self._there and not (self.folder / file_name(number, of)).exists():
-                # It was taken away there.
-                (self.folder / name).unlink()
+            if mark_name(number, of) not in self._there:
+                self._forget(number, of)
 
-    def _files_without_marks(self) -> set[str]:
-        """Name what a run left that was ended between a shard's two requests."""
-        return {
-            name
-            for name in self._there
-            if "/" not in name and name.startswith("shard-") and name.endswith(".h5")
-        }
+    def _sync(self, name: str) -> None:
+        shard = name.removesuffix(".json")
+        with self._locked(shard) as mine:
+            # Of one that another process is making, the mark here may be newer than that there.
+            if mine and not (self.folder / f"{shard}.h5").exists():
+                self._fetch(name)
+
+    def _forget(self, number: int, of: int) -> None:
+        name = mark_name(number, of)
+        with self._locked(name.removesuffix(".json")) as mine:
+            if not mine or (self.folder / file_name(number, of)).exists():
+                return
+            # It was taken away there, or else put after the listing.
+            if _state(self.address / name) is None:
+                (self.folder / name).unlink(missing_ok=True)
 
 
 class CloudShardsOfProcess(CloudShards):
@@ -254,7 +347,7 @@ class CloudShardsOfProcess(CloudShards):
                 if (claim := _claimed(folder / f"{name}.lock")) is not None
             )
             self.folder = folder / mine / (self.address.name or "features")
-            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / UNFINISHED).mkdir(parents=True, exist_ok=True)
 
     def bring(self, shards: Sequence[Shard]) -> None:
         """Bring marks of shards, and the files of those that will be made anew."""
@@ -262,24 +355,6 @@ class CloudShardsOfProcess(CloudShards):
             for shard in shards:
                 self._look(shard)
         super().bring(shards)
-
-    def _look(self, shard: Shard) -> None:
-        file, told = file_name(shard.number, shard.of), mark_name(shard.number, shard.of)
-        self._there -= {file, told}
-        if _state(self.address / file) is not None:
-            self._there.add(file)
-        try:
-            found = read_object(str(self.address / told), _MARK_BYTES).data
-        except StorageError as error:
-            if error.kind != "missing":
-                raise
-            return
-        self._there.add(told)
-        here = self.folder / told
-        if not here.is_file() or here.read_bytes() != found:
-            # Made elsewhere since: what an earlier process has of it here is older.
-            (self.folder / file).unlink(missing_ok=True)
-            here.write_bytes(found)
 
 
 def _working_folder(address: Address) -> Path:

@@ -98,8 +98,13 @@ def require_nothing_lost_from(
         mark = read_if_sound(place, shard.number, shard.of)
         if (shard.number, shard.of) not in there or (mark and mark.key == shard.key):
             continue
+        try:
+            intact = is_intact(file)
+        except FileNotFoundError:
+            # Another process has put it to its address meanwhile.
+            continue
         # A damaged file lists nothing that could be lost.
-        if is_intact(file):
+        if intact:
             part = dataclasses.replace(dataset, items=shard.items)
             found += require_nothing_lost(part, file, replace=replace)
     return found

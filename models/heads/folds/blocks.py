@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +18,12 @@ from threadpoolctl import threadpool_limits
 from features.cache.rows import Rows
 from models.machine import available
 
-__all__ = ["Blocks", "in_blocks"]
+__all__ = ["Blocks", "in_blocks", "over_blocks"]
+
+Found = TypeVar("Found")
+
+# Blocks that are worked on at the same time: reading them keeps no more threads busy.
+_AT_ONCE: Final = 4
 
 
 @dataclass(frozen=True)
@@ -56,3 +63,43 @@ def in_blocks(X: npt.NDArray[Any] | Rows, seed: int, jobs: int) -> Iterator[Bloc
     """Hold back the linear algebra's threads and keep a folder as long as blocks are worked on."""
     with threadpool_limits(limits=jobs), tempfile.TemporaryDirectory(prefix="lesion-") as aside:
         yield Blocks(X if isinstance(X, Rows) else Rows(X), seed, jobs, Path(aside))
+
+
+def over_blocks(
+    rows: Rows, work: Callable[[slice, npt.NDArray[np.float32]], Found], jobs: int
+) -> Iterator[Found]:
+    """Do the same with every block, with some at the same time, while the next ones are read.
+
+    Parameters
+    ----------
+    rows : Rows, shape (n, d)
+    work : callable
+        Is given the places of some rows, and the rows, which it may change.
+    jobs : int
+        Threads, besides that which reads.
+
+    Yields
+    ------
+    object
+        What came of each block, in their order, so that sums are always the same.
+    """
+    if jobs == 1:
+        for place, block in _placed(rows):
+            yield work(place, block)
+        return
+    count = min(jobs, _AT_ONCE)
+    with threadpool_limits(limits=1), ThreadPoolExecutor(count) as pool:
+        waiting = deque[Any]()
+        for place, block in _placed(rows):
+            waiting.append(pool.submit(work, place, block))
+            if len(waiting) > count:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _placed(rows: Rows) -> Iterator[tuple[slice, npt.NDArray[np.float32]]]:
+    start = 0
+    for block in rows.blocks():
+        yield slice(start, start + len(block)), block
+        start += len(block)

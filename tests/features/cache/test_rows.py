@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from features.cache.contents import Features, Items, read_features, write_features
-from features.cache.rows import Rows, rows_of
+from features.cache.rows import Rows, as_singles, rows_of
 from features.errors import CacheError
 from tests.features.cache.test_contents import example
 
@@ -51,6 +51,19 @@ def test_rows_in_any_order_are_found(
         stored = file.require_dataset("x", table.shape, table.dtype, data=table, exact=True)
         wanted = np.array(rows, np.int64)
         np.testing.assert_array_equal(rows_of(stored, wanted), table[wanted])
+
+
+def test_every_half_becomes_the_same_single() -> None:
+    every = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    # Infinities are in a stretch with others, and in none of the second array.
+    for halves in (np.tile(every, 3), every[np.isfinite(every)].reshape(2, -1), every[::7]):
+        found = as_singles(halves)
+        assert (found.dtype, found.shape) == (np.float32, halves.shape)
+        np.testing.assert_array_equal(found, halves.astype(np.float32))
+        assert (np.signbit(found) == np.signbit(halves))[~np.isnan(found)].all()
+    singles = np.array([1.5, np.inf], np.float32)
+    np.testing.assert_array_equal(as_singles(singles), singles)
+    assert not np.shares_memory(as_singles(singles), singles)
 
 
 def test_nothing_is_kept_as_float32(tmp_path: Path) -> None:

@@ -107,6 +107,23 @@ def test_a_folder_reads_as_its_shards_one_under_the_other(
     assert (found.spec, found.images, found.marks) == (SPEC, "/photos", ("untrained",))
 
 
+def test_columns_of_some_items_are_read_where_those_are(
+    folder: Path, parts: list[Features], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("features.cache.shards.folder._PIECE", 2)
+    few = read_features(folder).items.take(np.array([7, 3, 4, 3]))
+    places = [4, 0, 1, 0]
+    for name in ("sha256", "path", "label", "width"):
+        np.testing.assert_array_equal(getattr(few, name), getattr(parts[2].items, name)[places])
+    assert few.row.tolist() == [0, 3, 4, 3]
+    few.row[:] = 9
+    assert read_features(folder).items.row.tolist() == [0, 1, 2, 3, 4, 5, 6, 0]
+    # None of these is in the first shard, so nobody looks whether it is still whole.
+    few = read_features(folder).items.take(np.array([3, 5]))
+    (folder / "shard-00001-of-00003.h5").write_bytes(b"damaged")
+    assert few.path.tolist() == ["2/0.jpg", "2/2.jpg"]
+
+
 def test_rows_are_read_across_shards_in_any_order(folder: Path, parts: list[Features]) -> None:
     found = read_features(folder, small=0, held=0)
     every = np.concatenate([part.embeddings for part in parts])

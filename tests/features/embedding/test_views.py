@@ -85,6 +85,8 @@ def test_names_of_views_are_read_back(turns: list[str], sizes: list[int]) -> Non
     [
         (("upside-down",), "expected one of identity"),
         (("identity@big",), "got view 'identity@big'"),
+        (("identity~draft",), "~draft after that where it is of a part of the image"),
+        (("lesion:identity~draft~bicubic",), "~bicubic at the end, and ~draft after that"),
         (("flip-h", "flip-h@75"), "name each of them once"),
         (("identity@448",), "the first must be of the input's size"),
         ((), "the first must be of the input's size"),
@@ -93,6 +95,20 @@ def test_names_of_views_are_read_back(turns: list[str], sizes: list[int]) -> Non
 def test_views_without_sense_are_refused(names: tuple[str, ...], said: str) -> None:
     with pytest.raises(ExtractorError, match=said):
         parse_views(names, 75)
+
+
+def test_a_part_of_an_image_may_be_cut_out_of_a_draft() -> None:
+    names = view_names(
+        ["identity", "lesion:flip-h~draft", "centre0.5:identity~bicubic~draft"], [75]
+    )
+    whole, lesion, middle = parse_views(names, 75)
+    assert not whole.draft
+    assert lesion == View("flip-h", 75, "lesion", draft=True)
+    assert middle == View("identity", 75, "centre0.5", resampling="bicubic", draft=True)
+    assert lesion.frame.draft
+    assert lesion.frame != parse_views(["lesion:identity"], 75)[0].frame
+    assert view_names(["lesion:identity~draft"], [75, 96])[1] == "lesion:identity@96~draft"
+    assert parse_views(["identity", "lesion:identity@96~draft"], 75)[1].size == 96
 
 
 def test_a_view_may_be_interpolated_otherwise() -> None:

@@ -18,7 +18,8 @@ from features.datasets.tables import LabelTable
 from features.embedding.extractor import Extractor
 from features.errors import DatasetError, StorageError
 from features.extraction import Outcome, extract
-from features.storage import filesystems
+from features.extraction.shards.cloud import state_for
+from features.storage import filesystems, listing
 from features.storage.addresses import as_place
 from features.storage.fetching import fetch
 from features.storage.working_copy import WorkingCopy
@@ -86,6 +87,50 @@ def test_an_unchanged_key_is_not_read_again(s3: Proxy, put: Put, tmp_path: Path)
     read = {path.rpartition("/")[2] for method, path in s3.asked if ".jpg" in path}
     assert read == {"1.jpg", "6.jpg"}
     assert s3.count("HEAD", "") == 0
+
+
+def test_planning_asks_for_no_image_of_several_folders_or_of_a_table(
+    s3: Proxy, put: Put, tmp_path: Path
+) -> None:
+    for number in range(12):
+        put(f"{'north' if number % 2 else 'south'}/{number}.jpg", image_bytes(number))
+    names = [f"s3://{BUCKET}/{'north' if n % 2 else 'south'}/{n}.jpg" for n in range(12)]
+    (tmp_path / "list.txt").write_text("\n".join(names))
+    folders = [as_place(f"s3://{BUCKET}/{folder}") for folder in ("north", "south")]
+    extractor = Extractor(SPEC, lambda size: Mean(16))
+    for number, images in enumerate((folders, tmp_path / "list.txt")):
+        out = tmp_path / f"{number}.h5"
+        assert extract(find_images(images), extractor, out).embedded == 12
+        listing._LISTED.clear()
+        s3.asked.clear()
+        found = find_images(images)
+        state = state_for(found)
+        assert len({state(f"{found.root}/{item.path}") for item in found.items}) == 12
+        assert extract(found, extractor, out).known == 12
+        # Of a table one image is asked for, to see whether any can be read.
+        assert s3.count("HEAD", "") == number
+        assert s3.count("GET", ".jpg") == 0
+        assert len(s3.asked) <= 2
+
+
+def test_an_archive_tells_whether_what_is_in_it_changed(s3: Proxy, put: Put) -> None:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        for number in range(4):
+            archive.writestr(f"{number}.jpg", image_bytes(number))
+    place = put("set.zip", packed.getvalue())
+
+    def states() -> set[str]:
+        listing._LISTED.clear()
+        found = find_images(as_place(place))
+        state = state_for(found)
+        return {state(f"{found.root}/{item.path}") for item in found.items}
+
+    (before,) = states()
+    assert before.startswith("etag ")
+    assert states() == {before}
+    put("set.zip", packed.getvalue() + b" ")
+    assert states() != {before}
 
 
 def test_faults_cost_no_image_but_the_one_that_is_gone(

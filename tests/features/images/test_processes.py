@@ -19,7 +19,7 @@ from joblib.externals.loky import ProcessPoolExecutor
 from joblib.externals.loky.backend import resource_tracker as loky_tracker
 
 from features.images.decoding import Frame, decode
-from features.images.processes import Readers
+from features.images.processes import Readers, kept_workers
 from features.images.reading import Read, SharedBoard
 from features.images.sources.files import file_digest
 from tests.conftest import ROOT
@@ -143,7 +143,7 @@ def test_nothing_is_left_when_the_process_is_killed(tmp_path: Path, paths: list[
 import itertools, sys
 sys.path.insert(0, {str(ROOT)!r})
 from features.images.decoding import Frame
-from features.images.processes import Readers
+from features.images.processes import Readers, kept_workers
 with Readers([Frame(75)], 1000, processes=2) as readers:
     readers.start((n, p, True) for n, p in enumerate(itertools.cycle({paths!r})))
     for count, _ in enumerate(readers.results()):
@@ -186,6 +186,31 @@ def test_ctrl_c_reaches_no_worker_whenever_it_comes() -> None:
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["as they start True"] * 3 + ["at work True"] * 3
+
+
+def test_processes_are_kept_for_those_who_read_next_and_ended_after_the_last(
+    paths: list[str],
+) -> None:
+    before = set(psutil.Process().children())
+
+    def workers() -> set[int]:
+        found = set(psutil.Process().children()) - before
+        return {each.pid for each in found if "popen_loky" in " ".join(each.cmdline())}
+
+    def read(processes: int) -> set[int]:
+        with Readers(FRAMES, len(paths), processes=processes) as readers:
+            assert all(read.decoded for read in read_by(readers, paths[:40]).values())
+            return workers()
+
+    with kept_workers():
+        first = read(2)
+        assert len(first) == 2
+        assert read(2) == read(1) == workers() == first
+        # One that dies meanwhile is replaced, and nothing is lost.
+        os.kill(min(first), signal.SIGKILL)
+        assert len(read(2)) == 2
+        assert len(read(3)) == 3
+    assert not workers()
 
 
 def test_leaving_in_the_middle_is_quiet_and_leaves_no_process(paths: list[str]) -> None:

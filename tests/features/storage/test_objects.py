@@ -11,7 +11,7 @@ import pytest
 from features.errors import StorageError
 from features.storage import filesystems, listing
 from features.storage.fetching import fetch, fetch_folder
-from features.storage.listing import list_below, states_of
+from features.storage.listing import is_listed, learn, list_below, states_of
 from features.storage.objects import look_up, put_file, put_new, read_object, remove
 from features.storage.stores import s3 as stores_s3
 from tests.features.storage.clouds import DENIED, Fault, Proxy
@@ -194,3 +194,35 @@ def test_of_two_who_write_where_nothing_lies_one_is_told_that_it_did_not(
     remove(place)
     assert put_new(b"mine", place)
     assert read_object(place, 10).data == b"mine"
+
+
+def test_what_a_listing_tells_is_not_asked_for_one_by_one(
+    s3: Proxy, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stores_s3, "PAGE", 8)
+    monkeypatch.setattr(listing, "_NAMES_A_PAGE", 4)
+    for number in range(20):
+        put(f"{'one' if number % 2 else 'two'}/{number:02}.jpg", b"x")
+    names = [f"{'one' if number % 2 else 'two'}/{number:02}.jpg" for number in range(20)]
+    base = f"s3://{BUCKET}"
+    # Two folders were listed, and it is asked for what is in both.
+    for folder in ("one", "two"):
+        list_below(f"{base}/{folder}")
+    s3.asked.clear()
+    learn(base, names)
+    marks = states_of(base, names)
+    assert (0 in marks, s3.asked) == (False, [])
+    assert (is_listed(f"{base}/one/01.jpg"), is_listed(f"{base}/one/99.jpg")) == (True, False)
+    assert is_listed(f"{base}/three/01.jpg") is None
+    # A table named all of them, and nothing was listed: three pages of eight.
+    listing._LISTED.clear()
+    learn(base, names)
+    assert (states_of(base, names), len(s3.asked)) == (marks, 3)
+    # What was not asked for may be there all the same.
+    assert is_listed(f"{base}/one/99.jpg") is None
+    # Of many keys a few are wanted: each is asked for, after a page of them.
+    listing._LISTED.clear()
+    s3.asked.clear()
+    learn(base, names[:3])
+    assert states_of(base, names[:3]) == marks[:3]
+    assert (s3.count("GET", ""), s3.count("HEAD", "")) == (1, 2)

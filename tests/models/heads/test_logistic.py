@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import load, save
+from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -15,8 +16,8 @@ from sklearn.preprocessing import StandardScaler
 from features.cache.rows import Rows
 from models.heads.base import score
 from models.heads.files import HeadFileError, dump_head, load_head
-from models.heads.folds.fold import whole
-from models.heads.logistic import LOGISTIC_REGRESSION
+from models.heads.folds.fold import Fold, whole
+from models.heads.logistic import LOGISTIC_REGRESSION, _near
 from tests.models.data.blocks import data
 from tests.models.data.clusters import clusters
 
@@ -32,6 +33,28 @@ def test_logistic_regression_is_scikit_learns(n: int, d: int, C: float) -> None:
     expected = exact.fit(X.astype(float), y).decision_function(X.astype(float))
     np.testing.assert_allclose(score(fitted, X), expected, atol=1e-4 * expected.std())
     assert fitted["classify"].warm_start is False
+
+
+def test_a_single_fit_to_long_embeddings_needs_no_eigenbasis(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    X, y = clusters(90, 160, distance=1.0)
+    monkeypatch.delattr(Fold, "eigenbasis")
+    LOGISTIC_REGRESSION.prepare(whole(X), [{"C": 1e-3}], seed=0, jobs=1)
+    fitted = LOGISTIC_REGRESSION.refit({"C": 1e-3}, whole(X), y, seed=0, jobs=1)
+    assert np.isfinite(score(fitted, X)).all()
+
+
+@pytest.mark.parametrize("C", [1e3, 1e9])
+def test_where_single_precision_is_too_little_it_is_fitted_all_the_same(C: float) -> None:
+    X, y = clusters(90, 160, distance=1.0)
+    assert C < 1e9 or _near(whole(X).inner_products().gram, y, C) is None
+    fitted = LOGISTIC_REGRESSION.refit({"C": C}, whole(X), y, seed=0, jobs=1)
+    pulls = C * (y - expit(score(fitted, X)))
+    expected = fitted["scale"].transform(X.astype(float)).T @ pulls
+    found = fitted["classify"].coef_[0]
+    assert abs(pulls.sum()) < 1e-3 * np.abs(pulls).sum()
+    np.testing.assert_allclose(found, expected, atol=1e-3 * np.abs(expected).max())
 
 
 @pytest.mark.usefixtures("tiny_blocks")

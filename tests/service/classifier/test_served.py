@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,13 @@ import pytest
 from features.images.lesion import WHOLE
 from models.inference.classifier import Classifier
 from models.inference.evidence import Seen
+from models.inference.verdict import Verdict
 from service.classifier import recent
 from service.classifier.recent import Recent
 from service.classifier.served import Case, Served
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
-from tests.service.asking import until
+from tests.service.asking import lesion_jpeg, until
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +53,39 @@ def test_the_map_needs_no_pass_beside_the_verdict_s(
     # Kept for one who asks.
     assert np.array_equal(served.explain(lesion).effect, anew.effect)
     assert len(passes) == 4
+
+
+def test_images_of_several_requests_are_judged_together_as_each_alone(
+    served: Served, lesion: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = [lesion, *(lesion_jpeg(seed, "NotMelanoma") for seed in range(3))]
+    wanted = [0, 2, 0, 1]
+
+    def ask(number: int) -> Verdict:
+        name = f"{number}.jpg"
+        (found,) = served.classify_cases([(name, images[number])], similar=wanted[number])
+        assert isinstance(found, Case)
+        return found.verdict
+
+    alone = [ask(number) for number in range(4)]
+    rows: list[int] = []
+    judge = served.classifier.classify_embedded
+    monkeypatch.setattr(
+        served.classifier,
+        "classify_embedded",
+        lambda *words, **more: (rows.append(len(words[1])), judge(*words, **more))[1],
+    )
+    monkeypatch.setattr(served._judge, "_more", lambda: True)
+    with ThreadPoolExecutor(4) as askers:
+        together = list(askers.map(ask, range(4)))
+    assert rows == [4]
+    for one, other in zip(alone, together, strict=True):
+        assert other.probability == pytest.approx(one.probability, abs=1e-6)
+        assert other.distance == pytest.approx(one.distance, abs=1e-6)
+        assert [each.sha256 for each in other.similar] == [each.sha256 for each in one.similar]
+        told = replace(other, probability=one.probability, distance=one.distance)
+        assert replace(told, similar=one.similar) == one
+    assert [len(each.similar) for each in together] == wanted
 
 
 def test_no_more_is_kept_than_fits_nor_for_longer(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
+from features.audit.command import audit
 from features.cache.commands import inspect, verify
 from features.cache.contents import read_features
 from features.datasets.folders import Dataset, find_images
@@ -17,8 +20,11 @@ from features.errors import CacheError, StorageError
 from features.extraction.shards import Shard, into_shards
 from features.extraction.shards.cloud import CloudShards, state_for
 from features.extraction.shards.local import run_shards
-from features.extraction.shards.running import ShardResult
+from features.extraction.shards.running import ShardBusy, ShardResult
+from features.storage import listing
 from features.storage.addresses import as_place
+from features.storage.fetching import named
+from features.storage.objects import read_object
 from features.storage.options import FEATURES
 from tests.features.extraction.test_loop import SPEC, Mean
 from tests.features.storage.clouds import DENIED, Fault, Proxy
@@ -119,3 +125,84 @@ def test_a_folder_of_something_else_is_refused(
         CloudShards(as_place(images))
     with pytest.raises(StorageError, match="can be read and not written"):
         CloudShards(as_place("https://host/features"))
+
+
+def others(folder: Path) -> set[str]:
+    return {
+        path.name for path in folder.iterdir() if path.name[0] != "." and path.suffix != ".json"
+    }
+
+
+def test_two_processes_of_a_machine_make_different_shards_beside_each_other(
+    s3: Proxy, images: str
+) -> None:
+    found, parts = planned(images)
+    extractor = Extractor(SPEC, lambda size: Mean(16))
+    made: list[ShardResult] = []
+
+    def meanwhile() -> None:
+        second = CloudShards(as_place(PLACE))
+        with pytest.raises(ShardBusy, match="another process is making shard 1 of 4"):
+            second.make(parts[0], extractor, found)
+        made.append(second.make(parts[1], extractor, found))
+        # One that was brought up to date before is told what was done since.
+        made.append(second.make(parts[1], extractor, found))
+
+    late = CloudShards(as_place(PLACE))
+    s3.faults.append(Fault("PUT", "shard-00001-of-00004.h5", "slow", before=meanwhile))
+    first = CloudShards(as_place(PLACE))
+    made.append(first.make(parts[0], extractor, found))
+    assert [(each.number, each.was_done) for each in made] == [(2, False), (2, True), (1, False)]
+    for number in (0, 1):
+        assert late.make(parts[number], extractor, found).was_done
+    assert {name.partition("-of-")[0] for name in keys()} == {"shard-00001", "shard-00002"}
+    assert others(first.folder) == set()
+    assert sum(result.rows for result in run(images)) == 12
+    checked = CliRunner().invoke(verify, [PLACE])
+    assert checked.exit_code == 0, checked.output
+
+
+def test_a_second_process_does_not_put_an_old_mark_in_place_of_one_that_is_being_made(
+    s3: Proxy, images: str, put: Callable[[str, bytes], str]
+) -> None:
+    run(images)
+    put("images/3.jpg", image_bytes(50))
+    listing._LISTED.clear()
+    s3.faults.append(
+        Fault("PUT", ".h5", "slow", before=lambda: CloudShards(as_place(PLACE)), times=1)
+    )
+    assert sum(not result.was_done for result in run(images)) == 1
+    assert all(result.was_done for result in run(images))
+    checked = CliRunner().invoke(verify, [PLACE])
+    assert checked.exit_code == 0, checked.output
+
+
+def test_what_is_said_of_a_copy_names_the_address(
+    s3: Proxy, images: str, put: Callable[[str, bytes], str], tmp_path: Path
+) -> None:
+    run(images)
+
+    def told(command: click.Command, *words: str) -> tuple[str, str]:
+        done = CliRunner().invoke(command, words)
+        said = done.output + named(str(done.exception or ""))
+        assert str(tmp_path / "kept") not in said
+        return said, json.loads(done.output)["file"] if words[-1] == "--json" else ""
+
+    assert told(verify, PLACE)[0] == f"{PLACE}: every byte is as it was written\n"
+    assert re.search(rf"^file +{PLACE} \(", told(inspect, PLACE)[0], re.MULTILINE)
+    for command in (verify, inspect):
+        assert told(command, PLACE, "--json")[1] == PLACE
+    found = tmp_path / "audit.json"
+    told(audit, PLACE, "--groups", "none", "--json", str(found))
+    assert json.loads(found.read_text(encoding="utf-8"))["file"] == PLACE
+    one = f"{PLACE}/shard-00002-of-00004.h5"
+    assert told(verify, one)[0] == f"{one}: every byte is as it was written\n"
+    before = read_object(one, 10**8).data
+    put(one.partition(f"{BUCKET}/")[2], before[:-1] + bytes([before[-1] ^ 1]))
+    assert f"{one} was altered after it was written" in told(verify, one)[0]
+    assert (
+        f"{PLACE} was altered after it was written (damaged: shard-00002" in told(verify, PLACE)[0]
+    )
+    # What lies beside a copy is of this machine.
+    copy = str(FEATURES.convert(one, None, None))
+    assert named(f"{copy}; {copy}.csv, {copy}") == f"{one}; {copy}.csv, {one}"

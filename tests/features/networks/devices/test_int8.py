@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ import pytest
 from features.datasets.drawn import sample_lesion
 from features.datasets.drawn_lesion import draw_lesion
 from features.embedding.extractor import Extractor, load_extractor
-from features.errors import ExtractorError
+from features.embedding.specification import ExtractorSpec
+from features.errors import CacheMismatch, ExtractorError
 from features.networks.converted import converted_network
 from features.networks.devices.int8 import quantise
 from features.networks.libraries import import_openvino
@@ -81,6 +83,15 @@ def test_what_sums_the_layers_up_stays_in_float32(tmp_path: Path) -> None:
     }
     assert "Convolution" in followers
     assert not followers & {"ReduceMean", "Multiply", "Power"}
+
+
+def test_networks_that_were_quantised_differently_are_not_mixed() -> None:
+    spec = ExtractorSpec("vgg16", "untrained", "0" * 64, 32, 512, ("block5_pool",))
+    before, now = (replace(spec, precision=f"int8:{name * 12}") for name in "ab")
+    with pytest.raises(CacheMismatch, match=r"precision int8:a+ against int8:b+.*quantised anew"):
+        before.require(now, mine="features.h5", others="this run")
+    with pytest.raises(CacheMismatch, match="use the same network, weights and options"):
+        before.require(spec, mine="features.h5", others="this run")
 
 
 def test_where_what_quantises_is_missing_it_is_said(
