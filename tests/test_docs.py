@@ -12,6 +12,7 @@ import pytest
 
 import extract_features
 import fit_classifier
+from features.__main__ import main as features
 from features.audit.command import audit
 from features.cache import commands as file_commands
 from features.datasets.drawn import main as draw
@@ -72,6 +73,46 @@ def test_every_link_between_pages_leads_somewhere() -> None:
         for link in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
             if "://" not in link:
                 assert (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+SHOWN = re.compile(
+    r"python (?:-m )?(extract_features|fit_classifier|features|models|service)(?:\.py)?( [^`#|]*)"
+)
+
+
+PROGRAMS = {
+    "extract_features": extract_features.main,
+    "fit_classifier": fit_classifier.main,
+    "features": features,
+    "models": models,
+    "service": make_key_command,
+}
+
+
+def options_of(program: str, words: list[str]) -> set[str]:
+    """What the command that begins with these words may be told."""
+    if program == "service" and words[:1] != ["key"]:
+        return {text for option in OPTIONS for text in option.opts}
+    command: click.Command = PROGRAMS[program]
+    for word in words:
+        known = isinstance(command, click.Group) and command.get_command(
+            click.Context(command), word
+        )
+        command = known or command
+    return {text for each in command.params for text in getattr(each, "opts", ())}
+
+
+def test_every_option_in_a_command_that_a_page_shows_exists() -> None:
+    shown = 0
+    for page in pages():
+        text = page.read_text().replace("\\\n", " ")
+        for line in re.findall(r"`([^`\n]+)`|^(.*)$", text, re.MULTILINE):
+            for program, rest in SHOWN.findall("".join(line)):
+                words = rest.split()
+                given = {word.split("=")[0] for word in words if re.match(r"--?[a-z]", word)}
+                shown += len(given)
+                assert given <= {"--help", *options_of(program, words)}, f"{page.name}: {rest}"
+    assert shown > 50
 
 
 def test_every_test_that_a_page_names_exists() -> None:

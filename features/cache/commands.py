@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
 
 from features.errors import CacheError
 from features.presenting import json_text, shown
+from features.storage.addresses import is_remote
 from features.storage.fetching import named
-from features.storage.options import FEATURES
+from features.storage.options import FEATURES, PLACE
+from features.storage.working_copy import is_there, written
 
 __all__ = ["export", "inspect", "merge", "verify"]
 
-_FILE = click.Path(path_type=Path)
 _NOTES_SHOWN = 20
 
 
@@ -69,21 +71,23 @@ def inspect(file: Path, as_json: bool) -> None:
 
 @click.command()
 @click.argument("file", type=FEATURES)
-@click.argument("out", type=_FILE)
+@click.argument("out", type=PLACE)
 @click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
 def export(file: Path, out: Path, overwrite: bool) -> None:
     """Write the images and embeddings of FILE to OUT: .npz, .parquet or .csv by its suffix."""
     from features.cache.export import export_features
+    from features.cache.summary import summarise
 
     _require_free(out, overwrite)
-    rows = export_features(file, out)
+    with written(out) as target:
+        rows = export_features(file, target)
     click.echo(f"{rows:,} images with their embeddings are in {shown(out)}")
-    _tell_marks(file)
+    _tell_marks(summarise(file)["marks"])
 
 
 @click.command()
 @click.argument("files", type=FEATURES, nargs=-1, required=True)
-@click.option("--out", "-o", type=_FILE, required=True, help="Feature file to write.")
+@click.option("--out", "-o", type=PLACE, required=True, help="Feature file to write.")
 @click.option("--overwrite", is_flag=True, help="Replace it if it exists.")
 def merge(files: tuple[Path, ...], out: Path, overwrite: bool) -> None:
     """Join FILES, made with the same network, weights and options, to one feature file.
@@ -91,11 +95,14 @@ def merge(files: tuple[Path, ...], out: Path, overwrite: bool) -> None:
     An image that is in several is kept once; where they contradict each other, the first is right.
     """
     from features.cache.merge import merge_features
+    from features.cache.summary import summarise
     from features.cache.writer import require_writable
 
-    require_writable(out)
-    _require_free(out, overwrite)
-    merged = merge_features(files, out)
+    with written(out) as target:
+        require_writable(target)
+        _require_free(out, overwrite)
+        merged = merge_features(files, target)
+        marks = summarise(target)["marks"]
     for note in merged.notes[:_NOTES_SHOWN]:
         click.echo(f"note: {shown(named(note))}", err=True)
     if len(merged.notes) > _NOTES_SHOWN:
@@ -111,20 +118,20 @@ def merge(files: tuple[Path, ...], out: Path, overwrite: bool) -> None:
         f"{merged.images:,} images and {merged.rows:,} embeddings are in {shown(out)}; "
         f"{merged.repeated:,} were in several files"
     )
-    _tell_marks(out)
+    _tell_marks(marks)
 
 
 def _require_free(out: Path, overwrite: bool) -> None:
     from features.cache.writer import require_place
 
-    require_place(out)
-    if out.exists() and not overwrite:
+    if not is_remote(out):
+        require_place(out)
+    if not overwrite and is_there(out):
         raise CacheError(f"{out} exists: give another name, or --overwrite to replace it")
 
 
-def _tell_marks(file: Path) -> None:
-    from features.cache.summary import summarise
+def _tell_marks(marks: Iterable[str]) -> None:
     from features.presenting import MARKS
 
-    for mark in summarise(file)["marks"]:
+    for mark in marks:
         click.echo(f"{mark.upper()}: {MARKS[mark]}")

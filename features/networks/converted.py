@@ -63,7 +63,8 @@ def converted_network(source: Source, precision: str) -> Converted:
         If the weights don't fit the network.
     ExtractorError
         If int8 is asked for and what quantises is not installed, an ONNX file is refused, or
-        Keras computes with JAX, of whose operations OpenVINO knows none.
+        Keras computes with JAX, of whose operations OpenVINO knows none, or the network can't be
+        written.
     """
     folder = _folder(source, precision)
     found = _read(folder)
@@ -79,25 +80,18 @@ def converted_network(source: Source, precision: str) -> Converted:
     staged = work / "staged"
     staged.mkdir()
     try:
-        if precision == "int8":
-            from features.networks.devices.int8 import quantise
-
-            exact = converted_network(source, "fp32")
-            quantise(exact.path, staged / NETWORK, source.input_size)
-        elif isinstance(origin := source.network.origin, OnnxFile):
-            convert_onnx(source.network, origin, source.layers, source.pooling, staged / NETWORK)
-        else:
-            import_openvino()
-            if import_keras().config.backend() == "jax":
-                raise ExtractorError(
-                    "Keras on JAX can't hand a network on to OpenVINO: run this command again "
-                    "with KERAS_BACKEND=tensorflow in the environment"
-                )
-            model = build_network(source, source.input_size)
-            model.export(str(staged / NETWORK), format="openvino", verbose=False)
+        _convert(source, precision, staged / NETWORK)
         note = {"sha256": file_sha256(staged / PARAMETERS)}
         (staged / _NOTE).write_text(json.dumps(note), encoding="utf-8")
         _publish(staged, folder)
+    except (OSError, RuntimeError) as error:
+        # OpenVINO says no more than this of a file that it can't write.
+        if isinstance(error, RuntimeError) and "iostream error" not in str(error):
+            raise
+        raise ExtractorError(
+            f"the converted network can't be written to {work.parent} ({error}): free some space "
+            f"there, or name another folder by LESION_CACHE in the environment"
+        ) from error
     finally:
         if folder.parent != work:
             shutil.rmtree(work)
@@ -105,6 +99,25 @@ def converted_network(source: Source, precision: str) -> Converted:
     if made is None:
         raise FileNotFoundError(folder)
     return made
+
+
+def _convert(source: Source, precision: str, file: Path) -> None:
+    if precision == "int8":
+        from features.networks.devices.int8 import quantise
+
+        exact = converted_network(source, "fp32")
+        quantise(exact.path, file, source.input_size)
+    elif isinstance(origin := source.network.origin, OnnxFile):
+        convert_onnx(source.network, origin, source.layers, source.pooling, file)
+    else:
+        import_openvino()
+        if import_keras().config.backend() == "jax":
+            raise ExtractorError(
+                "Keras on JAX can't hand a network on to OpenVINO: run this command again "
+                "with KERAS_BACKEND=tensorflow in the environment"
+            )
+        model = build_network(source, source.input_size)
+        model.export(str(file), format="openvino", verbose=False)
 
 
 def find_converted(source: Source, precision: str) -> Converted | None:

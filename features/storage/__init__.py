@@ -7,7 +7,7 @@ objects: Object, State, look_up, put_bytes, put_file, put_new, read_object, remo
 listing: Listing, is_listed, learn, list_below, states_of, told
 options: FEATURES, FILE, PLACE, TEXT
 fetching: fetch, fetch_folder, file_sha256, kept, named, require_free_disk
-working_copy: WorkingCopy
+working_copy: WorkingCopy, is_there, written
 user_cache: user_cache
 Within the room: filesystems
 """

@@ -60,6 +60,7 @@ _CREDENTIALS: Final = {
 _BUCKETS: Final = {"az": ("container", "account"), "gs": ("bucket", "project")}
 # What they log of a failure that is told in a sentence is tracebacks, and more than once.
 _LOUD: Final = {"gs": ("gcsfs",), "az": ("azure",)}
+_GOOGLE: Final = "GOOGLE_APPLICATION_CREDENTIALS"
 _AIOHTTP: Final = ("aiohttp", ("ClientError",))
 _RAISED: Final[dict[str, tuple[tuple[str, tuple[str, ...]], ...]]] = {
     "s3": (_AIOHTTP, ("botocore.exceptions", ("BotoCoreError", "ClientError", "HTTPClientError"))),
@@ -209,8 +210,13 @@ def _filesystem(scheme: str, _process: int) -> Any:
             made = importlib.import_module("gcsfs.core").GCSFileSystem(**_options(scheme))
         else:
             made = fsspec.filesystem(scheme if scheme != "http" else "https", **_options(scheme))
+        if scheme == "gs" and os.environ.get(_GOOGLE) and made.credentials.method == "anon":
+            # gcsfs would ask without any.
+            raise PermissionError(f"{_GOOGLE} names no file of credentials that can be used")
     except failures(scheme) as error:
-        raise explained(Address(scheme, "…"), error) from None
+        # Without an address to be wrong, it is the credentials that are.
+        wrong = PermissionError(str(error)) if isinstance(error, ValueError) else error
+        raise explained(Address(scheme, "…"), wrong) from None
     if scheme == "s3":
         # Of what botocore does not try again: bodies that end early.
         made.retries = 2

@@ -5,9 +5,12 @@ HDF5 is not written in place on an object store: a block of it can't be changed 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +20,7 @@ from features.storage.fetching import fetch, file_sha256, require_free_disk
 from features.storage.objects import State, look_up, put_file, require_writable
 from features.storage.user_cache import user_cache
 
-__all__ = ["WorkingCopy"]
+__all__ = ["WorkingCopy", "is_there", "written"]
 
 _NOTE: Final = "put.json"
 
@@ -132,6 +135,66 @@ class WorkingCopy:
         except (OSError, ValueError):
             return {}
         return note if isinstance(note, dict) else {}
+
+
+@contextlib.contextmanager
+def written(place: Path) -> Iterator[Path]:
+    """Give where to write a file anew: the place itself, or one that is put to its address.
+
+    Parameters
+    ----------
+    place : Path
+        A path, or an address that can be written to.
+
+    Yields
+    ------
+    Path
+        What lies there is put to the address if nothing was raised.
+
+    Raises
+    ------
+    StorageError
+        If it can't be put there; the file is kept on this machine.
+    """
+    if not is_remote(place):
+        yield place
+        return
+    address = address_of(place)
+    require_writable(address)
+    folder = user_cache("written") / hashlib.sha256(f"new {address}".encode()).hexdigest()[:32]
+    try:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(
+            "unusable", f"nothing can be written in {folder} ({error.strerror}): fix that"
+        ) from error
+    file = folder / address.name
+    yield file
+    try:
+        put_file(file, place, sha256=file_sha256(file))
+    except StorageError as error:
+        raise StorageError(error.kind, f"{error}; what was made is in {file}") from error
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def is_there(place: Path) -> bool:
+    """Tell whether a file lies at a path or an address.
+
+    Raises
+    ------
+    StorageError
+        If an address can't be asked.
+    """
+    if not is_remote(place):
+        return place.exists()
+    try:
+        look_up(place)
+    except StorageError as error:
+        if error.kind != "missing":
+            raise
+        return False
+    return True
 
 
 def _stamp(file: Path) -> dict[str, int]:

@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.utils.extmath import randomized_svd
 
 from models.heads.folds.routines import add_products, mirror
 
@@ -33,9 +34,6 @@ _SAMPLE: Final = 4000
 _STRETCH: Final = 2 * 2**20
 # Relative to the largest eigenvalue: axes that hold rounding only.
 _ROUNDING: Final = 1e-6
-# Of the iteration: columns besides those that are wanted, and products with the matrix.
-_BEYOND: Final = 10
-_ROUNDS: Final = 5
 _NOTHING: Final = 1e-24
 
 
@@ -126,18 +124,16 @@ def _sample(n: int, seed: int) -> npt.NDArray[np.intp]:
 
 def _loadings(among: Floats, dimensions: int, seed: int) -> Floats:
     """Give what turns the cosines to these rows into coordinates along their axes, (n, k)."""
-    count = min(dimensions, len(among))
-    wide = len(among), min(count + _BEYOND, len(among))
-    basis = np.random.default_rng(seed).standard_normal(wide, dtype=np.float32)
-    for _ in range(_ROUNDS):
-        # Made orthogonal each time: small axes would drown in rounding.
-        basis = np.linalg.qr(among @ basis)[0]
-    # The matrix is symmetric, so that a small eigenproblem stands for the decomposition of a wide
-    # one.
-    values, turned = np.linalg.eigh(basis.T @ (among @ basis))
-    values, turned = values[::-1][:count], turned[:, ::-1][:, :count]
+    vectors, values, _ = randomized_svd(
+        among,
+        min(dimensions, len(among)),
+        n_iter=2,
+        # Without it small axes drown in rounding.
+        power_iteration_normalizer="QR",
+        random_state=seed,
+    )
     kept = values > _ROUNDING * values[0]
-    found: Floats = basis @ (turned[:, kept] / np.sqrt(values[kept]))
+    found: Floats = vectors[:, kept] / np.sqrt(values[kept])
     return found
 
 

@@ -64,7 +64,7 @@ _COLUMNS: Final = {
 _DAMAGE: Final = (OSError, LookupError, TypeError, ValueError, AttributeError, RuntimeError)
 
 # Raise it when something else would be learnt from the same embeddings.
-_LEARNING: Final = 3
+_LEARNING: Final = 2
 
 Floats = npt.NDArray[np.float32]
 Arrays = Mapping[str, npt.NDArray[Any]]

@@ -54,16 +54,9 @@ _ENTRIES_PER_THREAD: Final = 10_000_000
 _AT_ONCE: Final = 2**23  # 64 MB in double precision, of which estimators make copies
 # What libraries raise on a file that is not what they wrote, besides their own errors.
 _DAMAGE: Final = (
-    zipfile.BadZipFile,
-    ImportError,
-    LookupError,
-    AttributeError,
-    TypeError,
-    ValueError,
-    EOFError,
-    RecursionError,
-    MemoryError,
-)
+    zipfile.BadZipFile, ImportError, LookupError, AttributeError, TypeError, ValueError, EOFError,
+    RecursionError, MemoryError,
+)  # fmt: skip
 
 
 class CannotStream(LesionError):

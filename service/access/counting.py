@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from limits.errors import ConfigurationError, StorageError
 from limits.storage import MemoryStorage, MovingWindowSupport, Storage, storage_from_string
@@ -24,6 +24,7 @@ _TO_MEND: Final = (
     "client is installed (`pip install 'lesion-classifier[redis]'`), or leave it out to count in "
     "each process"
 )
+_NO_ANSWER: Final = f"the {{}} store of --rate-storage does not answer: {_TO_MEND}"
 # So long a store that failed is left alone: each try could hold a request up.
 _SECONDS_APART: Final = 5.0
 # A store that takes what is sent and says nothing would hold every request up for ever.
@@ -97,14 +98,21 @@ def _open(address: str) -> Storage:
         raise SettingsError(
             f"--rate-storage has an address of the kind {kind!r} that can't be used: {_TO_MEND}"
         ) from error
+    except Exception as error:
+        # Of a cluster the client itself says so, and with its address.
+        if type(error).__module__.partition(".")[0] not in ("redis", "valkey"):
+            raise
+        raise SettingsError(_NO_ANSWER.format(kind)) from None
     if not isinstance(storage, Storage) or not isinstance(storage, MovingWindowSupport):
         raise SettingsError(f"a store of the kind {kind!r} can't count in windows: {_TO_MEND}")
     if not storage.check():
-        raise SettingsError(f"the {kind} store of --rate-storage does not answer: {_TO_MEND}")
+        raise SettingsError(_NO_ANSWER.format(kind))
     return storage
 
 
-def _patience(kind: str) -> dict[str, int]:
+def _patience(kind: str) -> dict[str, Any]:
     if kind.startswith("mongodb"):
         return _OF_MONGODB
+    if kind.endswith("+sentinel"):
+        return {**_OF_REDIS, "sentinel_kwargs": _OF_REDIS}
     return _OF_REDIS if kind.startswith(("redis", "valkey")) else {}

@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 # What an SVM takes is reading its vectors: four images cost it less than two would one by one.
 _TOGETHER: Final = 4
 # Longest that an image waits for others, should they not come after all.
-_SECONDS: Final = 0.5
+_SECONDS: Final = 1.0
 
 
 class Gathering(Generic[Item, Result]):

@@ -87,8 +87,8 @@ class Served:
         self._embed: Batcher[Any, npt.NDArray[np.float32]] = Batcher(
             self._run, largest=LARGEST_PASS if lanes == 1 else 1, calls=lanes
         )
-        # Where images wait for the network, the next row comes as soon as it has done one.
-        self._judge = Gathering(self._judge_all, more=lambda: self.waiting > 0)
+        # Where so many images wait for the network, the next row comes as soon as it has done one.
+        self._judge = Gathering(self._judge_all, more=lambda: self.waiting >= max(4, lanes))
 
     @property
     def bundle(self) -> Bundle:

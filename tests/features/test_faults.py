@@ -153,34 +153,6 @@ def test_runs_killed_at_random_moments_resume_to_the_same_file(
     assert_clean(tmp_path, out)
 
 
-@pytest.mark.slow
-def test_the_command_itself_killed_resumes_to_the_same_file(images: Path, tmp_path: Path) -> None:
-    some = tmp_path / "images"
-    for path in sorted(images.rglob("*.jpg"))[:300]:
-        (some / path.parent.name).mkdir(parents=True, exist_ok=True)
-        shutil.copy(path, some / path.parent.name)
-
-    def command(out: Path) -> subprocess.Popen[str]:
-        words = [sys.executable, "extract_features.py", str(some), "--out", str(out)]
-        words += ["--weights", "untrained", "--size", "75", "--recipe", "fast"]
-        return subprocess.Popen(
-            words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-
-    whole, killed = tmp_path / "whole.h5", tmp_path / "killed.h5"
-    began = time.monotonic()
-    assert finish(command(whole))[0] == 0
-    whole_run = time.monotonic() - began
-    rng = random.Random(3)  # noqa: S311
-    for _ in range(3):
-        process = command(killed)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(rng.uniform(0.3, 0.95) * whole_run)
-        kill(process)
-    assert finish(command(killed))[0] == 0
-    assert_same(read_features(killed), read_features(whole))
-
-
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
     """Make a file system of a given size, or give it another size."""

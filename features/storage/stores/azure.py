@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from features.storage.addresses import Address
-from features.storage.filesystems import CONNECT_SECONDS, SILENT_SECONDS
+from features.storage.filesystems import CONNECT_SECONDS, SILENT_SECONDS, Passing
 from features.storage.stores.base import (
     PAGE,
     Object,
@@ -115,6 +115,8 @@ def _explained() -> Iterator[None]:
         status = error.status_code or 0
         if isinstance(error, ClientAuthenticationError) or "Authentication" in code:
             status = 403
+        if code == "ConditionNotMet":
+            raise Passing("it was changed while it was read") from error
         if code == "BlobAlreadyExists":
             status = 412
         if status == 0:

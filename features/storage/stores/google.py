@@ -83,10 +83,9 @@ async def put(
     fs: Any, address: Address, content: bytes | Path, *, sha256: str = "", new: bool = False
 ) -> None:
     """Write an object: what is sent in pieces appears when the last has come."""
-    how: dict[str, Any] = {
-        "metadata": {"sha256": sha256} if sha256 else None,
-        "mode": "create" if new else "overwrite",
-    }
+    how: dict[str, Any] = {"metadata": {"sha256": sha256}} if sha256 else {}
+    if new:
+        how["mode"] = "create"
     try:
         if isinstance(content, Path):
             await fs._put_file(str(content), address.rest, **how)

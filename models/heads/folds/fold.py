@@ -242,13 +242,17 @@ class Fold:
         return mean, deviation if self.weights is None else deviation / self.weights
 
     def _multiply(self) -> InnerProducts:
-        """By stretches of columns: one symmetric product of each gives all that is wanted."""
-        m, n = len(self.train), len(self.train) + len(self.test)
-        total = np.zeros((n, n), np.float32)
+        """By stretches of columns, so that no copy of the embeddings is made."""
+        m, beside = len(self.train), len(self.test)
+        gram, cross = np.zeros((m, m), np.float32), np.zeros((beside, m), np.float32)
+        lengths = np.zeros(beside, np.float32)
         for _, values in self.stretches():
-            add_products(total, values)
-        mirror(total)
-        return InnerProducts(total[:m, :m].copy(), total[m:, :m].copy(), np.diag(total)[m:].copy())
+            train, test = values[:m], values[m:]
+            add_products(gram, train)
+            cross += test @ train.T
+            lengths += np.einsum("ij,ij->i", test, test)
+        mirror(gram)
+        return InnerProducts(gram, cross, lengths)
 
     def _rotate(self) -> Eigenbasis:
         """By the smaller of the two eigenproblems, in single precision.

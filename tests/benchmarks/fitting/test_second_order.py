@@ -5,15 +5,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.fitting import second_order
 from benchmarks.fitting.material import DEFAULT, FRAMES, Material
 from benchmarks.fitting.second_order import (
     CHANGES,
     COMPONENTS,
     LAYERS,
     TRIALS,
-    axes_of,
+    covariances,
     flattened,
-    maps_of,
 )
 from benchmarks.fitting.trials import Study
 from features.embedding.extractor import Look
@@ -23,27 +23,36 @@ from features.images.decoding import Frame
 class Extractor:
     """Gives maps of 40 channels that mix 30 sources, from the colour of the image as a seed."""
 
-    spec = SimpleNamespace(frames=(Frame(8),))
+    spec = SimpleNamespace(frames=(Frame(8), Frame(8, "lesion")))
     mixing = np.random.default_rng(0).normal(size=(30, 40))
 
-    def look(self, pixels):
-        rng = np.random.default_rng(int(pixels[0, 0, 0, 0]))
-        maps = rng.normal(size=(1, 20, 20, 30)) @ self.mixing
-        return [Look(np.zeros((1, 80), "f4"), {"mixed4": maps.astype("f4")})]
+    def look(self, *pixels):
+        rng = np.random.default_rng(int(pixels[0][0, 0, 0, 0]))
+        return [
+            Look(
+                np.zeros((1, 80), "f4"),
+                {
+                    layer: (rng.normal(size=(1, 20, 20, 30)) @ self.mixing).astype("f4")
+                    for layer in LAYERS
+                },
+            )
+            for _ in pixels
+        ]
 
 
-def test_components_have_a_deviation_of_1_and_do_not_vary_together(tmp_path):
-    paths = [tmp_path / f"{shade}.png" for shade in range(30)]
+def test_components_have_a_deviation_of_1_and_do_not_vary_together(tmp_path, monkeypatch):
+    paths = [tmp_path / f"{shade}.png" for shade in range(15)]
     for shade, path in enumerate(paths):
         Image.new("RGB", (8, 8), (shade, 0, 0)).save(path)
-    axes = axes_of(Extractor(), paths)["mixed4"]
-    assert axes.shape == (40, COMPONENTS)
-    found = [
-        np.cov(rows @ axes, rowvar=False)
-        for path in paths
-        for _, _, rows in maps_of(Extractor(), path)
-    ]
-    assert np.mean(found, axis=0) == pytest.approx(np.eye(COMPONENTS), abs=0.02)
+    monkeypatch.setattr(second_order, "load_extractor", lambda **_: Extractor())
+    found = covariances(tmp_path, "keras", tmp_path / "none.h5", paths, "fp32")
+    assert found.shape == (15, 2, len(LAYERS), COMPONENTS, COMPONENTS)
+    for at in range(len(LAYERS)):
+        together = found[:, :, at].mean(axis=(0, 1))
+        assert together == pytest.approx(np.eye(COMPONENTS), abs=0.02)
+    # What is there already is taken over, and needs no image.
+    again = covariances(tmp_path, "keras", tmp_path / "none.h5", [], "fp32")
+    np.testing.assert_array_equal(again, found)
 
 
 def test_eigenvalues_are_changed_and_each_pair_kept_once():

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import h5py
@@ -162,9 +163,11 @@ def test_weights_are_loaded_from_files_of_ones_own_and_in_the_layout_of_imagenet
     base.save_weights(own)
     with h5py.File(legacy, "w") as file:
         legacy_h5_format.save_weights_to_hdf5_group(file, base)
-    expected = load_extractor(network, "untrained", input_size=size).embed(pictures(2, size))
+    # Other engines convert what Keras loaded.
+    load = partial(load_extractor, network, input_size=size, engine="keras")
+    expected = load("untrained").embed(pictures(2, size))
     for path in (own, legacy):
-        extractor = load_extractor(network, path, input_size=size)
+        extractor = load(path)
         assert extractor.spec.weights == "pretrained"
         assert extractor.weights_path == path
         np.testing.assert_array_equal(extractor.embed(pictures(2, size)), expected)

@@ -227,7 +227,7 @@ def test_views_are_kept_apart_and_given_to_heads_averaged(
 
 @pytest.mark.slow
 def test_the_command_takes_a_recipe_and_its_parts(
-    run: Run, folder_of_images: Callable[..., Path], tmp_path: Path
+    run: Run, run_here: Run, folder_of_images: Callable[..., Path], tmp_path: Path
 ) -> None:
     out = tmp_path / "features.h5"
     images = folder_of_images("train/melanoma/1.jpg", "train/NotMelanoma/2.png")
@@ -237,7 +237,7 @@ def test_the_command_takes_a_recipe_and_its_parts(
     spec = read_features(out).spec
     assert spec.views == ("identity", "flip-v", "identity@80", "flip-v@80")
     assert (spec.layers, spec.pooling, spec.dim) == (("mixed8",), "mean+std", 2560)
-    refused = run("extract_features.py", images, *options, "--layers", "mixed99")
+    refused = run_here("extract_features.py", images, *options, "--layers", "mixed99")
     assert refused.returncode == 1
     assert refused.stderr.startswith("error: got layer 'mixed99'")
-    assert "expected pixels" in run("extract_features.py", images, "--sizes", "big").stderr
+    assert "expected pixels" in run_here("extract_features.py", images, "--sizes", "big").stderr

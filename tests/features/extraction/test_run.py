@@ -326,7 +326,7 @@ def many_images(folder: Path, count: int) -> None:
 @pytest.mark.slow
 def test_a_killed_run_resumes_to_the_same_file(extractor: Extractor, tmp_path: Path) -> None:
     images = tmp_path / "images"
-    many_images(images, 700)
+    many_images(images, 400)
     whole, killed = tmp_path / "whole.h5", tmp_path / "killed.h5"
     embed(images, extractor, whole)
     command = [sys.executable, "extract_features.py", str(images), "--out", str(killed)]
@@ -343,7 +343,7 @@ def test_a_killed_run_resumes_to_the_same_file(extractor: Extractor, tmp_path: P
     finished = len(list(blocks.glob("*.h5")))
     assert finished >= 3
     outcome = embed(images, extractor, killed)
-    assert outcome.embedded <= 700 - 64 * finished
+    assert outcome.embedded <= 400 - 64 * finished
     np.testing.assert_array_equal(read_features(killed).embeddings, read_features(whole).embeddings)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -111,3 +112,17 @@ def test_a_draft_beside_frames_of_other_networks_is_what_it_is_alone(radius: int
         alone = decode(data, *frames)
         assert mine.boxes == alone.boxes
         np.testing.assert_array_equal(mine.frames, alone.frames)
+
+
+@pytest.mark.real_data
+def test_of_real_originals_a_draft_is_nearly_what_is_cut_out_of_them(real_data: Path) -> None:
+    places = ("melanoma/ISIC_0000141.jpg", "melanoma/ISIC_0000390.jpg")
+    for place in places:
+        data = (real_data / "data" / "originals" / place).read_bytes()
+        colour = "shades-of-grey"
+        sharp = decode(data, Frame(299, colour=colour), Frame(299, "lesion", colour))
+        draft = decode(data, Frame(299, colour=colour), Frame(299, "lesion", colour, draft=True))
+        assert (draft.width, draft.height, draft.boxes) == (sharp.width, sharp.height, sharp.boxes)
+        apart = [np.abs(a.astype(int) - b) for a, b in zip(sharp.frames, draft.frames, strict=True)]
+        assert max(each.mean() for each in apart) < 0.5
+        assert min(each.max() for each in apart) > 0

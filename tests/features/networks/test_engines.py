@@ -254,6 +254,15 @@ def test_without_a_folder_to_keep_it_in_the_network_is_converted_all_the_same(
     assert distance(engine.run(pixels), KerasEngine(SMALL, 32).run(pixels)) < 1e-4
 
 
+def test_a_full_disk_is_told_and_nothing_is_left_on_it(
+    small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LESION_CACHE", str(small_disk))
+    with pytest.raises(ExtractorError, match=f"written to {small_disk}.*free some space there"):
+        converted_network(SMALL, "fp32")
+    assert not list((small_disk / "networks").iterdir())
+
+
 def test_on_jax_it_is_told_that_openvino_can_not_take_the_network(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 import extract_features
-from features.cache.commands import inspect, merge, verify
+from features.cache.commands import export, inspect, merge, verify
 from features.cache.contents import read_features
 from features.embedding.extractor import Extractor
 from features.errors import StorageError
@@ -91,6 +91,22 @@ def test_what_passes_is_waited_for(other: Other, kind: str) -> None:
     put_bytes(bytes(range(256)) * 400, f"{base}/a.jpg")
     proxy.faults.append(Fault("GET", "a.jpg", kind, times=1, body=b""))
     assert read_object(f"{base}/a.jpg", LIMIT).data == bytes(range(256)) * 400
+
+
+def test_what_changes_while_it_is_read_is_read_again(other: Other, tmp_path: Path) -> None:
+    base, proxy = other
+    place, file = f"{base}/a.h5", tmp_path / "file"
+    put_bytes(b"first", place)
+    what = "alt=media" if base.startswith("gs") else "a.h5"
+    proxy.faults.append(Fault("GET", what, "slow", before=lambda: put_bytes(b"second", place)))
+    download(place, file)
+    assert file.read_bytes() == b"second"
+    if base.startswith("az"):
+        # As it tells of a piece of what was replaced after the first.
+        gone = b"<Error><Code>ConditionNotMet</Code><Message>odd</Message></Error>"
+        proxy.faults[:] = [Fault("GET", "a.h5", "status", status=412, body=gone)]
+        assert read_object(place, LIMIT).data == b"second"
+        assert sum("a.h5" in path and method == "GET" for method, path in proxy.asked) == 3
 
 
 def test_failures_are_a_sentence_each_and_tell_no_secret(
@@ -210,9 +226,60 @@ def test_the_whole_use_of_addresses(
         assert "every byte is as it was written" in command(verify, place)
     both = tmp_path / "both.h5"
     assert "8 were in several files" in command(merge, out, shards, "--out", str(both))
+    copy = f"{base}/both.h5"
+    for _ in range(2):
+        assert f"are in {copy}; 8 were" in command(merge, out, shards, "--out", copy, "--overwrite")
+    assert read_features(fetch(copy)).items.path.tolist() == [f"{n}.jpg" for n in range(8)]
+    refused = CliRunner().invoke(export, [out, f"{base}/labels.csv"])
+    assert f"{base}/labels.csv exists: give another name" in str(refused.exception)
+    assert f"are in {base}/all.npz" in command(export, shards, f"{base}/all.npz")
+    assert look_up(f"{base}/all.npz").size > 8 * 4 * 4
     assert read_features(fetch(out)).images == f"{base}/images"
     kept = b"".join(file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
     assert AZURE_KEY.encode() not in kept
+
+
+@pytest.mark.parametrize(
+    ("package", "place", "settings", "told"),
+    [
+        (
+            "gcsfs",
+            "gs://clinic/a.h5",
+            {"GOOGLE_APPLICATION_CREDENTIALS": "bad.json", "NO_GCE_CHECK": "true"},
+            "GOOGLE_APPLICATION_CREDENTIALS names no file of credentials that can be used",
+        ),
+        ("adlfs", "az://clinic/a.h5", {}, "AZURE_STORAGE_CONNECTION_STRING"),
+        (
+            "adlfs",
+            "az://clinic/a.h5",
+            {"AZURE_STORAGE_CONNECTION_STRING": "nonsense Eby8vdM02x"},
+            "Connection string is either blank or malformed",
+        ),
+    ],
+)
+def test_credentials_that_can_t_be_used_are_told_without_a_request(
+    package: str,
+    place: str,
+    settings: dict[str, str],
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    pytest.importorskip(package)
+    for name in list(os.environ):
+        if name.startswith(("AZURE_STORAGE", "STORAGE_EMULATOR")):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bad.json").write_text('{"type": "service_account", "private_key": "Eby8vdM02x"}')
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    forget()
+    with pytest.raises(StorageError, match="check the credentials") as refused:
+        look_up(place)
+    assert refused.value.kind == "refused"
+    assert told in str(refused.value)
+    assert "Eby8vdM02x" not in str(refused.value)
+    forget()
 
 
 def test_keys_in_what_azure_says_are_blotted_out() -> None:

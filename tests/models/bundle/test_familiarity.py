@@ -38,17 +38,6 @@ def test_false_alarms_are_as_rare_as_stated() -> None:
     assert 0.001 < np.mean(rates) <= FALSE_ALARMS * 1.2
 
 
-def test_the_axes_are_the_leading_ones() -> None:
-    X = like_training(300, 3)
-    rows = X / np.linalg.norm(X, axis=1, keepdims=True)
-    right = np.linalg.svd(rows, full_matrices=False)[2][:20].T
-    found = learn_space(X, dimensions=20).axes
-    assert found.shape == (64, 20)
-    np.testing.assert_allclose(found.T @ found, np.eye(20), atol=1e-4)
-    kept, most = (np.square(rows @ axes).sum() for axes in (found, right))
-    assert kept == pytest.approx(most, rel=1e-4)
-
-
 def test_copies_in_one_group_do_not_lower_the_limit() -> None:
     X = like_training(40, 1)
     copies, group = np.repeat(X, 20, axis=0), np.repeat(np.arange(40), 20)

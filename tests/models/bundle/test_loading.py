@@ -7,32 +7,22 @@ import json
 import re
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.ensemble import RandomForestClassifier
 
-from features.cache.contents import Features
 from features.embedding.joined import JoinedSpec
 from models.bundle.loading import Bundle, load_bundle
 from models.bundle.manifest import BundleRefused, seal
-from models.bundle.saving import BundleOptions, find_weights
-from models.bundle.staging import require_free
 from models.heads import HEADS
 from models.heads.base import score
-from models.heads.files import HeadFileError
 from models.report.publishing import publish_bundle
 from models.training.comparison import compare_heads
 from models.training.options import Options
-from models.training.results import Comparison
+from tests.models.data.bundles import FEATURES, compared
 from tests.models.data.cached import SMALL, cluster_features, spec_of
-
-FEATURES = cluster_features()
-WEIGHTS = b"weights of a network"
 
 pytestmark = pytest.mark.usefixtures("no_openvino")
 
@@ -46,42 +36,6 @@ FILES = (
     "report.html",
     "MODEL_CARD.md",
 )
-
-
-@cache
-def compared(name: str = "logistic_regression") -> Comparison:
-    return compare_heads(FEATURES, Options(heads=[name], folds=3, jobs=1))
-
-
-def trained(path: Path | str = "") -> tuple[Comparison, Features]:
-    """As if the network had been trained."""
-    digest = hashlib.sha256(WEIGHTS).hexdigest()
-    spec = spec_of(weights="pretrained", weights_sha256=digest)
-    features = replace(FEATURES, spec=spec, weights_path=str(path))
-    comparison = replace(compared(), marks=features.marks, fingerprint=features.fingerprint)
-    return comparison, features
-
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the bundles lie that tests get copies of."""
-    return tmp_path_factory.mktemp("saved")
-
-
-@pytest.fixture
-def folder(saved: Path, tmp_path: Path) -> Path:
-    if not (saved / "plain").exists():
-        publish_bundle(saved / "plain", compared(), FEATURES)
-    return Path(shutil.copytree(saved / "plain", tmp_path / "bundle"))
-
-
-@pytest.fixture
-def trained_folder(saved: Path, tmp_path: Path) -> Path:
-    if not (saved / "trained").exists():
-        weights = saved / "found.weights.h5"
-        weights.write_bytes(WEIGHTS)
-        publish_bundle(saved / "trained", *trained(weights))
-    return Path(shutil.copytree(saved / "trained", tmp_path / "bundle"))
 
 
 def change(folder: Path, edit: Callable[[dict[str, Any]], object]) -> None:
@@ -132,47 +86,6 @@ def test_comparison_json_holds_the_figures_and_the_marks(folder: Path) -> None:
     figures = json.loads((folder / "comparison.json").read_text())
     assert figures["marks"] == ["untrained", "synthetic"]
     assert figures["heads"]["logistic_regression"]["evaluations"]["valid"]["auc"]["low"] < 1
-
-
-@pytest.mark.parametrize("name", ["found.weights.h5", "found.h5"])
-def test_the_weights_come_along_and_keep_what_keras_reads_from_their_name(
-    name: str, tmp_path: Path
-) -> None:
-    (tmp_path / name).write_bytes(WEIGHTS)
-    bundle = publish_bundle(tmp_path / "bundle", *trained(tmp_path / name))
-    (path,) = bundle.network_paths
-    assert path is not None
-    assert path.name == name.replace("found", "network")
-    assert path.read_bytes() == WEIGHTS
-    assert bundle.marks == ("synthetic",)
-
-
-def test_weights_that_moved_are_asked_for(tmp_path: Path) -> None:
-    comparison, features = trained(tmp_path / "gone.h5")
-    with pytest.raises(BundleRefused, match=r"gone\.h5.*--weights PATH"):
-        publish_bundle(tmp_path / "bundle", comparison, features)
-    with pytest.raises(BundleRefused, match="give their file"):
-        find_weights(replace(features, weights_path=""))
-    assert list(tmp_path.iterdir()) == []
-    (tmp_path / "here.h5").write_bytes(WEIGHTS)
-    publish_bundle(
-        tmp_path / "bundle", comparison, features, BundleOptions(weights=tmp_path / "here.h5")
-    )
-
-
-def test_random_weights_come_along_where_no_seed_gives_them_again(tmp_path: Path) -> None:
-    path = tmp_path / "network.onnx"
-    path.write_bytes(WEIGHTS)
-    digest = hashlib.sha256(WEIGHTS).hexdigest()
-    spec = spec_of(weights="untrained", weights_sha256=digest, preparation=('outputs = ["map"]',))
-    assert find_weights(replace(FEATURES, spec=spec, weights_path=str(path))) == path
-    assert find_weights(replace(FEATURES, spec=replace(spec, preparation=()))) is None
-
-
-def test_other_weights_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "other.h5").write_bytes(b"other weights")
-    with pytest.raises(BundleRefused, match=r"other\.h5 .* is not the weights file"):
-        find_weights(trained()[1], tmp_path / "other.h5")
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -306,60 +219,6 @@ def test_another_network_is_refused(trained_folder: Path) -> None:
     change(trained_folder, lambda values: values["files"].update({"network.weights.h5": known}))
     with pytest.raises(BundleRefused, match="is not the network that its fingerprint names"):
         load_bundle(trained_folder)
-
-
-def test_a_folder_with_something_in_it_is_left_alone(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(BundleRefused, match="exists and is not empty"):
-        publish_bundle(folder, compared(), FEATURES)
-    (tmp_path / "thesis").mkdir()
-    (tmp_path / "thesis" / "text").write_text("years of work")
-    with pytest.raises(BundleRefused, match="is not a bundle, so --overwrite"):
-        publish_bundle(tmp_path / "thesis", compared(), FEATURES, BundleOptions(overwrite=True))
-    (folder / "text").write_text("a note")
-    with pytest.raises(BundleRefused, match="also holds text"):
-        publish_bundle(folder, compared(), FEATURES, BundleOptions(overwrite=True))
-    (tmp_path / "file").write_text("")
-    with pytest.raises(BundleRefused, match="is not a folder"):
-        require_free(tmp_path / "file")
-
-
-def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
-    (tmp_path / "bundle").mkdir()
-    assert publish_bundle(tmp_path / "bundle", compared(), FEATURES)
-
-
-def test_a_bundle_is_replaced_when_asked(folder: Path) -> None:
-    bundle = publish_bundle(folder, compared("xgboost"), FEATURES, BundleOptions(overwrite=True))
-    assert bundle.head_name == "xgboost"
-    assert {path.name for path in folder.iterdir()} == {
-        "bundle.json", "head.json", "comparison.json", "gallery.h5", "report.html", "MODEL_CARD.md",
-    }  # fmt: skip
-    assert list(folder.parent.iterdir()) == [folder]
-
-
-def test_a_bundle_behind_a_link_is_replaced_there(folder: Path, tmp_path: Path) -> None:
-    link = tmp_path / "current"
-    link.symlink_to(folder)
-    publish_bundle(link, compared("xgboost"), FEATURES, BundleOptions(overwrite=True))
-    assert link.is_symlink()
-    assert load_bundle(folder).head_name == "xgboost"
-
-
-def test_a_failure_leaves_the_old_bundle(folder: Path) -> None:
-    other = replace(
-        compared().best, estimator=RandomForestClassifier(2).fit([[0.0], [1.0]], [0, 1])
-    )
-    broken = replace(compared(), heads={"logistic_regression": other})
-    with pytest.raises(HeadFileError, match="RandomForest"):
-        publish_bundle(folder, broken, FEATURES, BundleOptions(overwrite=True))
-    assert load_bundle(folder).head_name == "logistic_regression"
-    assert list(folder.parent.iterdir()) == [folder]
-
-
-def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(BundleRefused, match="can't be written"):
-        publish_bundle(tmp_path / "file" / "bundle", compared(), FEATURES)
 
 
 def test_a_copied_bundle_is_as_good(folder: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from features.cache.rows import Rows
 from models.heads.base import score
 from models.heads.files import HeadFileError, dump_head, load_head
-from models.heads.folds.fold import Fold, whole
+from models.heads.folds.fold import Eigenbasis, Fold, whole
 from models.heads.logistic import LOGISTIC_REGRESSION, _near
 from tests.models.data.blocks import data
 from tests.models.data.clusters import clusters
@@ -35,14 +35,24 @@ def test_logistic_regression_is_scikit_learns(n: int, d: int, C: float) -> None:
     assert fitted["classify"].warm_start is False
 
 
-def test_a_single_fit_to_long_embeddings_needs_no_eigenbasis(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_only_fits_for_several_labels_need_the_eigenbasis(monkeypatch: pytest.MonkeyPatch) -> None:
     X, y = clusters(90, 160, distance=1.0)
-    monkeypatch.delattr(Fold, "eigenbasis")
-    LOGISTIC_REGRESSION.prepare(whole(X), [{"C": 1e-3}], seed=0, jobs=1)
-    fitted = LOGISTIC_REGRESSION.refit({"C": 1e-3}, whole(X), y, seed=0, jobs=1)
-    assert np.isfinite(score(fitted, X)).all()
+    made: list[Fold] = []
+    rotate = Fold._rotate
+
+    def counted(fold: Fold) -> Eigenbasis:
+        made.append(fold)
+        return rotate(fold)
+
+    monkeypatch.setattr(Fold, "_rotate", counted)
+    data, C = whole(X), 1e-3
+    LOGISTIC_REGRESSION.prepare(data, [{"C": C}], seed=0, jobs=1)
+    first = LOGISTIC_REGRESSION.refit({"C": C}, data, y, seed=0, jobs=1)
+    assert made == []
+    again = [LOGISTIC_REGRESSION.refit({"C": C}, data, y.copy(), seed=0, jobs=1) for _ in range(2)]
+    assert made == [data]
+    for found in again:
+        np.testing.assert_allclose(score(found, X), score(first, X), rtol=1e-5, atol=1e-7)
 
 
 @pytest.mark.parametrize("C", [1e3, 1e9])

@@ -17,10 +17,8 @@ from models.heads.base import score
 from models.heads.ensemble import ENSEMBLE
 from models.heads.svm import SVM_LIMIT
 from models.training.comparison import compare_heads
-from models.training.fitting import fit_head
-from models.training.options import Options, make_study
+from models.training.options import Options
 from models.training.results import Comparison
-from models.training.selection import select
 from tests.models.data.clusters import clusters, features_of
 
 QUICK = ["logistic_regression"]
@@ -389,16 +387,3 @@ def test_what_can_not_be_trained_is_refused_in_one_sentence(
         compare_heads(features, Options(**options))
     assert "\n" not in str(refused.value)
     assert ". " not in str(refused.value)
-
-
-@pytest.mark.parametrize("classes", [2, 3])
-def test_bins_are_dropped_unless_other_classes_need_them(classes: int) -> None:
-    X, y = clusters(120)
-    others = np.where(np.arange(120) % 2, "nevus", "other" if classes == 3 else "nevus")
-    features = features_of(X, np.where(y == 1, "melanoma", others))
-    chosen = select(features, positive="melanoma", folds=3)
-    study, _ = make_study(chosen.parts, Options(folds=3, jobs=1, reuse=False), lambda _: None)
-    assert len(study.labels) == (1 if classes == 2 else 3)
-    fit_head(HEADS["xgboost"], study)
-    kept = [bool(fold.common.kept) for fold in (*study.folds, study.everything)]
-    assert kept == [classes == 3] * 4

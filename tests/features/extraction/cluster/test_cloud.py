@@ -144,9 +144,6 @@ def test_a_cluster_s_nodes_read_and_write_a_bucket(
         assert first.result()[0] == 0
         alone = read_features(tmp_path / "alone")
         words = (f"s3://{BUCKET}/images", "--out", PLACE, "--cluster", machines.address)
-        with owned(PLACE):
-            status, told = extracted(*words)
-            assert (status, "another run is at work in" in told) == (1, True), told
         status, told = extracted(*words)
         assert status == 0, told
         assert re.search(rf"{SHARDS} shards made on [12] nodes?, 0 done before: 24 embed", told)

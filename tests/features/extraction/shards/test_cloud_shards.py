@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from features.cache.commands import inspect, verify
 from features.cache.contents import read_features
 from features.datasets.folders import Dataset, find_images
 from features.embedding.extractor import Extractor
-from features.errors import CacheError, StorageError
+from features.errors import CacheError, LesionError, StorageError
 from features.extraction.shards import Shard, into_shards
 from features.extraction.shards.cloud import CloudShards, state_for
 from features.extraction.shards.local import run_shards
@@ -206,3 +207,24 @@ def test_what_is_said_of_a_copy_names_the_address(
     # What lies beside a copy is of this machine.
     copy = str(FEATURES.convert(one, None, None))
     assert named(f"{copy}; {copy}.csv, {copy}") == f"{one}; {copy}.csv, {one}"
+
+
+@pytest.mark.parametrize("free", [12_000, 60_000])
+def test_a_full_disk_of_this_machine_is_told_and_what_was_put_stays(
+    s3: Proxy,
+    images: str,
+    small_disk: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    free: int,
+) -> None:
+    (small_disk / "more").write_bytes(bytes(shutil.disk_usage(small_disk).free - free))
+    monkeypatch.setenv("LESION_CACHE", str(small_disk / "kept"))
+    with pytest.raises(LesionError, match=r"(No space left on device|the disk is full)"):
+        run(images)
+    there = {name for name in keys() if name.endswith(".json")}
+    for name in ("more", "ballast"):
+        (small_disk / name).unlink()
+    again = run(images)
+    assert sum(result.was_done for result in again) == len(there)
+    assert sum(result.rows for result in again) == 12
+    assert len(keys()) == 2 * OF
