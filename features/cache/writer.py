@@ -43,6 +43,7 @@ from features.cache.shards.places import is_shard_folder
 from features.embedding.specification import ExtractorSpec
 from features.errors import CacheError
 from features.images.decoding import READER_VERSION
+from features.storage.addresses import address_of, is_remote
 
 __all__ = ["FeatureWriter", "Size", "explained", "gathered", "require_place", "require_writable"]
 
@@ -369,8 +370,10 @@ def require_place(path: Path) -> None:
     Raises
     ------
     CacheError
-        If the folder does not exist or can't be written, or the path is a folder.
+        If it is an address, or the folder does not exist or can't be written, or it is a folder.
     """
+    if is_remote(path):
+        raise CacheError(f"{address_of(path)} is an address: give a path on this machine")
     if path.is_dir():
         if is_shard_folder(path):
             raise CacheError(

@@ -106,6 +106,10 @@ def test_strict_fails_on_leaks(cache: Path) -> None:
         (("missing.h5",), "does not exist"),
         (("FILE", "--images", "nowhere"), "there is no folder"),
         (("FILE", "--json", "no/such/place.json"), "can't be written"),
+        (
+            ("FILE", "--html", "s3://clinic/audit.html"),
+            "s3://clinic/audit.html is an address: give a path",
+        ),
     ],
 )
 def test_faults_are_one_sentence(cache: Path, words: tuple[str, ...], reason: str) -> None:
