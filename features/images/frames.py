@@ -61,8 +61,8 @@ class Frame:
     region: str = "whole"
     colour: str = AS_IS
     resampling: str = BILINEAR
-    for_eyes: bool = False
     draft: bool = False
+    for_eyes: bool = False
 
     @property
     def least(self) -> int:
