@@ -64,7 +64,7 @@ $(VENV)/bin/python:
 
 # Modules are compiled when first used: most of what is installed never is.
 $(VENV)/.installed $(VENV)/.installed-test $(VENV)/.installed-dev: $(VENV)/.installed%: $(VENV)/bin/python setup.cfg pyproject.toml constraints.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.$(EXTRA)'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.$(EXTRA)'
 	touch $@ $(INCLUDED)
 
 $(VENV)/.installed-test: EXTRA := [test]
