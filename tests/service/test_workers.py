@@ -67,6 +67,13 @@ def identities(server: Server, keys: Keys, times: int = 20) -> set[str]:
     return {answer.json["model"]["id"] for answer in asked}
 
 
+def serving(server: Server, keys: Keys, identity: str) -> int:
+    """Count the processes that have read a bundle: one that has not yet isn't asked anything."""
+    metrics = server.ask("GET", "/metrics", None, keys.header("metrics")).text
+    of = re.findall(r"^lesion_bundle_created_seconds{(.*)}", metrics, re.MULTILINE)
+    return sum(f'bundle="{identity}"' in labels for labels in of)
+
+
 def spoil(bundle: Path) -> None:
     with (bundle / "head.linear.safetensors").open("r+b") as head:
         head.seek(100)
@@ -142,7 +149,8 @@ def test_all_workers_take_another_bundle_and_none_an_altered_one(
     assert after != before
     # The others follow once gunicorn's master has verified it too.
     assert until(lambda: not old & children(workers.process.pid), 120)
-    assert until(lambda: identities(workers, keys) == {after}, 60)
+    assert until(lambda: serving(workers, keys, after) == 2, 60)
+    assert identities(workers, keys) == {after}
     spoil(own_bundle)
     refused = workers.ask("POST", "/api/v1/reload", None, keys.header("admin"))
     assert refused.status == 409
