@@ -60,7 +60,7 @@ class Gathering(Generic[Item, Result]):
                 taken = self._taken() if left else []
             self._work_off(taken)
             found = future.result()
-        # Without a result each tries alone, so that none fails for another's sake.
+        # Without a result it failed together with others: none fails for another's sake.
         return self._work([item])[0] if found is None else found
 
     def _taken(self) -> list[tuple[Item, Future[Result | None]]]:
@@ -72,6 +72,7 @@ class Gathering(Generic[Item, Result]):
         try:
             results = self._work([item for item, _ in taken]) if taken else ()
         except Exception:
+            # Of several, each tries again alone and raises what it meets itself.
             if len(taken) == 1:
                 raise
         finally:
