@@ -9,10 +9,11 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from features.datasets.folders import find_images
 from features.embedding.extractor import Extractor
@@ -20,16 +21,16 @@ from features.embedding.specification import ExtractorSpec
 from features.extraction import extract
 from features.images.decoding import Frame, decode
 from features.images.processes import Readers, usable_cores
+from features.images.resampling.compiled import load_kernels
 
 SECONDS = 4.0
 
 
 @dataclass(frozen=True)
 class Rates:
-    """Images per second: one core without any pool, threads, and processes by how many."""
+    """Images per second: one core without any pool, and processes by how many."""
 
     alone: float
-    threads: dict[int, float]
     processes: dict[int, float]
     asking: float
     """Seconds that the process which asks spends on an image, whoever decodes it."""
@@ -44,7 +45,6 @@ def decode_rates(paths: Sequence[Path], frames: Sequence[Frame], counts: Sequenc
         processes[count], asking = _by_processes(paths, frames, count)
     return Rates(
         _alone(paths, frames),
-        {count: _by_threads(paths, frames, count) for count in counts},
         processes,
         asking,
     )
@@ -84,7 +84,8 @@ def _by_processes(
 
     with Readers(frames, 10**6, processes=processes) as readers:
         readers.start(forever())
-        warm, count, start, spent = 60 * processes, 0, 0.0, 0.0
+        # Compiled code is loaded meanwhile.
+        warm, count, start, spent = 1_500 * processes, 0, 0.0, 0.0
         for seen, _ in enumerate(readers.results()):
             if seen == warm:
                 start, spent = time.perf_counter(), time.process_time()
@@ -177,17 +178,34 @@ def constant_extractor(rate: float, spec: ExtractorSpec, batch: int = 64) -> Ext
     return Extractor(spec, lambda size: Constant(rate, batch, spec.dim))
 
 
-def decode_table(paths: Sequence[Path], recipes: dict[str, Sequence[Frame]]) -> list[str]:
-    """Measure decoding for each recipe, and say it as a table."""
+def decode_table(
+    paths: Sequence[Path], recipes: dict[str, Sequence[Frame]], large: Sequence[Path]
+) -> list[str]:
+    """Measure decoding for each recipe, of small files and of large ones, and say it as a table."""
     cores = usable_cores()
     counts = sorted({1, cores})
+    by_pillow = {name: _alone(paths, frames) for name, frames in recipes.items()}
+    threads = {
+        name: {count: _by_threads(paths, frames, count) for count in counts}
+        for name, frames in recipes.items()
+    }
+    drafted = {
+        f"`{name}`, `lesion:identity~draft`": [
+            replace(frame, draft=frame.region == "lesion") for frame in frames
+        ]
+        for name, frames in recipes.items()
+        if len(frames) > 1
+    }
+    several = {**recipes, **drafted}
+    large_by_pillow = {name: _alone(large, frames) for name, frames in several.items()}
+    load_kernels()
     lines = [
-        "| decoding 256-pixel JPEGs, images/s | alone | "
-        + " | ".join(f"{n} threads" for n in counts)
+        "| decoding 256-pixel JPEGs, images/s | alone, Pillow | alone, compiled | "
+        + " | ".join(f"{n} threads, Pillow" for n in counts)
         + " | "
         + " | ".join(f"{n} processes" for n in counts)
         + " | 4 / 8 / 16 processes, simulated from these | of 16 x one |",
-        "| --- |" + " --- |" * (2 * len(counts) + 3),
+        "| --- |" + " --- |" * (2 * len(counts) + 4),
     ]
     for name, frames in recipes.items():
         rates = decode_rates(paths, frames, counts)
@@ -196,11 +214,32 @@ def decode_table(paths: Sequence[Path], recipes: dict[str, Sequence[Frame]]) -> 
         seconds = list(spread / spread.mean() * one)
         many = {n: simulated(seconds, rates.asking, n) for n in (4, 8, 16)}
         lines.append(
-            f"| `{name}` | {rates.alone:.0f} | "
-            + " | ".join(f"{rates.threads[n]:.0f}" for n in counts)
+            f"| `{name}` | {by_pillow[name]:.0f} | {rates.alone:.0f} | "
+            + " | ".join(f"{threads[name][n]:.0f}" for n in counts)
             + " | "
             + " | ".join(f"{rates.processes[n]:.0f}" for n in counts)
             + f" | {' / '.join(f'{many[n]:.0f}' for n in many)} "
             f"| {many[16] / 16 * one:.0%} |"
         )
+    lines += [
+        "",
+        f"| decoding JPEGs of about 3 megapixels ({len(large)} files), images/s and core "
+        "| Pillow | compiled |",
+        "| --- | --- | --- |",
+        *(
+            f"| {name if '`' in name else f'`{name}`'} | {large_by_pillow[name]:.0f} "
+            f"| {_alone(large, frames):.0f} |"
+            for name, frames in several.items()
+        ),
+    ]
     return lines
+
+
+def of_three_megapixels(folder: Path, count: int = 8) -> list[Path]:
+    """Find JPEG files of 2.5 to 4 megapixels."""
+    found = []
+    for path in sorted(folder.rglob("*.jpg")):
+        with Image.open(path) as image:
+            if 2.5e6 < image.width * image.height < 4e6:
+                found.append(path)
+    return found[:count]

@@ -21,7 +21,12 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.extraction.decode import constant_extractor, decode_table, loop_rate
+from benchmarks.extraction.decode import (
+    constant_extractor,
+    decode_table,
+    loop_rate,
+    of_three_megapixels,
+)
 from benchmarks.machine import describe, matrix_gflops
 from features.cache.contents import Features, read_features
 from features.datasets.folders import find_images
@@ -179,7 +184,7 @@ def measure(shared: Path, weights: Path, work: Path, limit: int) -> str:
         name: load_extractor("inception_v3", "untrained", recipe=name).spec.frames
         for name in RECIPES
     }
-    decoding = decode_table(chosen, frames)
+    decoding = decode_table(chosen, frames, of_three_megapixels(shared / "data" / "originals"))
     n, few = len(chosen), sum(path.relative_to(root).parts[0] == "valid" for path in chosen)
     precisions = ["fp32", *(["bf16"] if has_matrix_units() else []), "int8"]
     timed = functools.partial(run, cache=work / "cache")

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageCms
 
-__all__ = ["AS_IS", "COLOURS", "SHADES_OF_GREY", "correct", "light", "to_srgb"]
+__all__ = ["AS_IS", "COLOURS", "SHADES_OF_GREY", "correct", "levels", "light", "to_srgb"]
 
 AS_IS: Final = "as-is"
 SHADES_OF_GREY: Final = "shades-of-grey"
@@ -69,8 +69,13 @@ def correct(image: Image.Image, colour: npt.NDArray[np.float64]) -> Image.Image:
     -------
     Image
     """
-    levels = np.arange(256) / colour[:, np.newaxis]
-    return image.point(np.clip(levels, 0, 255).round().astype(np.uint8).ravel().tolist())
+    return image.point(levels(colour).ravel().tolist())
+
+
+def levels(colour: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
+    """Say what `correct` makes of each of the 256 levels of each channel; shape (3, 256)."""
+    found = np.arange(256) / colour[:, np.newaxis]
+    return np.asarray(np.clip(found, 0, 255).round(), np.uint8)
 
 
 def to_srgb(image: Image.Image, profile: bytes) -> Image.Image:

@@ -11,8 +11,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from features.images.colour import AS_IS, correct, light, to_srgb
+from features.images.colour import AS_IS, correct, levels, light, to_srgb
 from features.images.lesion import SIDE, WHOLE, Box, locate
+from features.images.resampling.compiled import kernels
+from features.images.resampling.squares import Source, Square
 
 __all__ = ["BILINEAR", "Frame", "Picture", "Pixels"]
 
@@ -104,16 +106,18 @@ class Picture:
             image = image.convert("RGB")
         elif image.mode not in {"RGB", "L", "CMYK", "LAB"}:
             image = image.convert("RGB")
-        self._image = image
+        self._lying = Source(image)
 
     @functools.cached_property
-    def _upright(self) -> Image.Image:
-        return self._turned(self._image)
+    def _upright(self) -> Source:
+        if self._turn is None:
+            return self._lying
+        return Source(self._lying.image.transpose(self._turn))
 
     @functools.cached_property
-    def _small(self) -> Image.Image:
+    def _small(self) -> Square:
         """The whole image for what is estimated, as it lies in the file."""
-        return self._square(self._image, SIDE)
+        return self._square(self._lying, SIDE)
 
     def frames(self, frames: Sequence[Frame]) -> tuple[tuple[Pixels, ...], tuple[Box, ...]]:
         """Cut out frames, and tell where each of them lies."""
@@ -125,9 +129,9 @@ class Picture:
         )
         cut = [self._cut(frame, box) for frame, box in zip(frames, boxes, strict=True)]
         if any(frame.colour != AS_IS for frame in frames):
-            colour = light(self._small)
+            colour = light(_image(self._small))
             cut = [
-                square if frame.colour == AS_IS else correct(square, colour)
+                square if frame.colour == AS_IS else _corrected(square, colour)
                 for frame, square in zip(frames, cut, strict=True)
             ]
         return tuple(np.asarray(square) for square in cut), boxes
@@ -136,16 +140,16 @@ class Picture:
         """Find the middle square of the part of the shorter side that a region names."""
         if region == "whole":
             return WHOLE
-        width, height = self._upright.size
+        width, height = self._upright.image.size
         side = float(region.removeprefix("centre")) * min(width, height)
         across, down = side / width / 2, side / height / 2
         return Box(0.5 - across, 0.5 - down, 0.5 + across, 0.5 + down)
 
-    def _cut(self, frame: Frame, box: Box) -> Image.Image:
+    def _cut(self, frame: Frame, box: Box) -> Square:
         size, resampling = frame.size, _RESAMPLING[frame.resampling]
         if box == WHOLE:
-            return self._turned(self._square(self._image, size, resampling))
-        width, height = self._upright.size
+            return self._turned(self._square(self._lying, size, resampling))
+        width, height = self._upright.image.size
         inside = (box.left * width, box.top * height, box.right * width, box.bottom * height)
         shorter = min(inside[2] - inside[0], inside[3] - inside[1])
         sharp = replace(frame, draft=False)
@@ -153,17 +157,29 @@ class Picture:
             return sharper._cut(sharp, box)
         return self._square(self._upright, size, resampling, inside)
 
-    def _turned(self, image: Image.Image) -> Image.Image:
-        return image if self._turn is None else image.transpose(self._turn)
+    def _turned(self, square: Square) -> Square:
+        return square if self._turn is None else _image(square).transpose(self._turn)
 
     def _square(
         self,
-        image: Image.Image,
+        source: Source,
         size: int,
         resampling: Image.Resampling = Image.Resampling.BILINEAR,
         box: tuple[float, float, float, float] | None = None,
-    ) -> Image.Image:
-        image = image.resize((size, size), resampling, box=box)
+    ) -> Square:
+        square = source.square(size, resampling, box)
         if self._profile:
-            image = to_srgb(image, self._profile)
-        return image if image.mode == "RGB" else image.convert("RGB")
+            square = to_srgb(_image(square), self._profile)
+        if isinstance(square, Image.Image) and square.mode != "RGB":
+            square = square.convert("RGB")
+        return square
+
+
+def _image(square: Square) -> Image.Image:
+    return square if isinstance(square, Image.Image) else Image.fromarray(square)
+
+
+def _corrected(square: Square, colour: npt.NDArray[np.float64]) -> Square:
+    if (loaded := kernels()) is not None:
+        return loaded.relevelled(np.asarray(square), levels(colour))
+    return correct(_image(square), colour)

@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from features.images.resampling.compiled import kernels
+
 __all__ = ["SIDE", "WHOLE", "Box", "locate"]
 
 SIDE: Final = 128
@@ -75,7 +77,7 @@ def locate(pixels: npt.NDArray[np.uint8]) -> Box:
     """
     if pixels.shape != (SIDE, SIDE, 3):
         raise ValueError(f"got pixels of shape {pixels.shape}, expected ({SIDE}, {SIDE}, 3)")
-    smooth = ndimage.gaussian_filter(pixels, (_SMOOTHING, _SMOOTHING, 0), output=np.float32)
+    smooth = _smoothed(pixels)
     red, green, blue = np.moveaxis(smooth, -1, 0)
     brightness = red + green + blue
     ring = _AROUND & (brightness > _FRAME)
@@ -96,6 +98,13 @@ def locate(pixels: npt.NDArray[np.uint8]) -> Box:
     return _around(
         columns[0] / SIDE, rows[0] / SIDE, (columns[-1] + 1) / SIDE, (rows[-1] + 1) / SIDE
     )
+
+
+def _smoothed(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    if (loaded := kernels()) is not None:
+        return loaded.blurred(np.ascontiguousarray(pixels), _SMOOTHING)
+    smooth = ndimage.gaussian_filter(pixels, (_SMOOTHING, _SMOOTHING, 0), output=np.float32)
+    return np.asarray(smooth, np.float32)
 
 
 def _opened(found: Mask) -> Mask:

@@ -20,6 +20,7 @@ from joblib.externals.loky import ProcessPoolExecutor
 
 from features.images.decoding import Frame, Pixels
 from features.images.reading import Asked, Read, SharedBoard, read_all
+from features.images.resampling.compiled import NotCompiled, load_kernels
 
 __all__ = ["Readers", "kept_workers", "usable_cores"]
 
@@ -28,6 +29,8 @@ _TOGETHER: Final = 4
 _AHEAD: Final = 64
 # A worker takes about as long to start as a core to decode so many images.
 _WORTH_A_WORKER: Final = 32
+# Compiled code takes a process half a second to load, and saves at least one millisecond an image.
+_WORTH_COMPILED: Final = 500
 # So few are read by threads before the first worker would have started.
 _FEW: Final = 16
 _TRIES: Final = 2
@@ -78,6 +81,7 @@ class Readers:
         self._together = together
         most = processes or usable_cores()
         self.processes = max(1, min(most, -(-images // _WORTH_A_WORKER)))
+        self._compiled = images >= _WORTH_COMPILED * self.processes
         rows = min(_AHEAD, -(-images // together) * together) + 2 * self.processes * together
         self._shared = SharedBoard(frames, rows, known)
         self._free = list(range(rows))
@@ -215,7 +219,7 @@ class Readers:
         if not self._few and self._in_vain < _TRIES:
             # Where there are no semaphores, processes can't be had at all.
             with contextlib.suppress(OSError):
-                return _workers(processes)
+                return _workers(processes, compiled=self._compiled)
         return ThreadPoolExecutor(processes)
 
     def _stop(self) -> None:
@@ -248,9 +252,12 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _workers(processes: int) -> Executor:
+def _workers(processes: int, *, compiled: bool = False) -> Executor:
     executor: Executor = ProcessPoolExecutor(
-        processes, initializer=_watch, initargs=(os.getpid(),), env=dict.fromkeys(_THREADS, "1")
+        processes,
+        initializer=_prepare,
+        initargs=(os.getpid(), compiled),
+        env=dict.fromkeys(_THREADS, "1"),
     )
     with _without_ctrl_c():
         # All processes are started by the first thing to do, and from the thread that asks for it.
@@ -271,6 +278,18 @@ def _without_ctrl_c() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _prepare(parent: int, compiled: bool) -> None:
+    _watch(parent)
+    if compiled:
+        # Images are decoded meanwhile, and without it where it can't be had: to the same pixels.
+        threading.Thread(target=_load, daemon=True).start()
+
+
+def _load() -> None:
+    with contextlib.suppress(NotCompiled):
+        load_kernels()
 
 
 def _watch(parent: int) -> None:

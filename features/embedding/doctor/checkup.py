@@ -10,6 +10,7 @@ from typing import Final
 from features.embedding.doctor import machine
 from features.embedding.doctor.findings import Finding
 from features.errors import ExtractorError
+from features.images.resampling.compiled import NotCompiled, load_kernels
 from features.networks.engines import has_openvino, plan_engine
 from features.networks.registry import DEFAULT_NETWORK, NETWORKS, KerasApplication
 from features.networks.weights import keras_folder
@@ -146,7 +147,7 @@ def _fetch(origin: KerasApplication) -> str:
 
 def _decoders() -> list[Finding]:
     formats = Finding("extras", "JPEG, PNG, TIFF, WebP, BMP, GIF", f"Pillow {_version('pillow')}")
-    found = [formats]
+    found = [formats, _resampling()]
     for extra, (modules, purpose) in EXTRAS.items():
         lacking = [name for name in modules if importlib.util.find_spec(name) is None]
         found.append(
@@ -156,6 +157,15 @@ def _decoders() -> list[Finding]:
             else Finding("extras", purpose, ", ".join(modules))
         )  # fmt: skip
     return found
+
+
+def _resampling() -> Finding:
+    try:
+        load_kernels()
+    except NotCompiled as error:
+        mend = "pip install numba; without it images take up to twice as long to decode"
+        return Finding("extras", "resampling", f"Pillow alone: {error}", "optional", mend)
+    return Finding("extras", "resampling", f"compiled by Numba {_version('numba')}")
 
 
 def _enough(name: str, free: int, least: int, told: str, mend: str) -> Finding:

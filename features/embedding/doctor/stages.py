@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import io
@@ -24,6 +25,7 @@ from features.embedding.doctor.machine import cores
 from features.embedding.extractor import Extractor
 from features.images.decoding import Frame, decode
 from features.images.processes import Readers
+from features.images.resampling.compiled import NotCompiled, load_kernels
 from features.images.sources.files import read_file
 
 __all__ = ["Rates", "measure"]
@@ -32,8 +34,8 @@ _SECONDS: Final = 8.0
 _SIDE: Final = 600
 _DRAWN: Final = 8
 _FILES: Final = 256
-# Images for each process before the clock is started.
-_WARM: Final = 60
+# Before the clock is started, while processes begin and load compiled code.
+_WARM: Final = 3.0
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,8 @@ def measure(extractor: Extractor, folder: Path, seconds: float = _SECONDS) -> Ra
         usable = cores()[0]
         with ThreadPoolExecutor(usable) as pool:
             read = _rate(seconds / 2, len(files), lambda: list(pool.map(_hash, files)))
+            with contextlib.suppress(NotCompiled):
+                load_kernels()
             one = _rate(seconds / 2, 16, lambda: [decode(each, *frames) for each in data[:16]])
             several = _decode_rate(files, frames, usable, seconds)
             batch = [decode(data[row % len(data)], *frames).frames for row in range(engine.batch)]
@@ -145,15 +149,19 @@ def _decode_rate(
 ) -> float:
     """Have files decoded as extraction does; images per second once all processes are at work."""
     wanted = ((number, str(path), False) for number, path in enumerate(itertools.cycle(files)))
-    with Readers(frames, len(files) * cores, processes=cores) as readers:
+    # As if there were so many that compiled code is worth loading, which takes as long.
+    with Readers(frames, 10**6, processes=cores) as readers:
         readers.start(wanted)
-        begun = 0.0
-        for count, (read, _) in enumerate(readers.results(), start=-_WARM * cores):
+        warm, begun, count = time.perf_counter() + _WARM, 0.0, 0
+        for read, _ in readers.results():
             if read.reason:
                 raise OSError(errno.EIO, read.reason)
-            if count == 0:
-                begun = time.perf_counter()
-            elif count > 0 and (taken := time.perf_counter() - begun) > seconds:
+            now = time.perf_counter()
+            if not begun:
+                begun = now if now > warm else 0.0
+                continue
+            count += 1
+            if (taken := now - begun) > seconds:
                 return count / taken
     raise ValueError("got no files")
 

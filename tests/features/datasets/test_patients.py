@@ -12,7 +12,7 @@ from features.cache.contents import read_features
 from features.datasets.folders import find_images
 from features.embedding.extractor import load_extractor
 from features.extraction import extract
-from tests.features.images.dicoms import dicom
+from tests.features.images.codecs.dicoms import dicom
 
 PATIENTS = ("Doe-1234", "Roe-5678")
 

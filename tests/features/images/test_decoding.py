@@ -13,7 +13,7 @@ from PIL import Image, ImageCms
 
 from features.errors import UnreadableImage
 from features.images.decoding import MAX_PIXELS, Frame, decode, decode_each, load_pixels
-from tests.features.images.mutations import VARIANTS, originals
+from tests.features.images.codecs.mutations import VARIANTS, originals
 from tests.pictures import encoded, image_bytes
 
 

@@ -16,7 +16,7 @@ from service import create_app
 from service.classifier.loaded import LoadedClassifier
 from service.errors import PROBLEM_TYPE
 from service.settings import Settings
-from tests.features.images.dicoms import PATIENT, dicom
+from tests.features.images.codecs.dicoms import PATIENT, dicom
 from tests.service.asking import Server, lesion_jpeg, multipart, noise_png
 
 CLASSIFY = "/api/v1/classify"

@@ -15,7 +15,7 @@ from PIL import Image
 from features.errors import UnreadableImage
 from features.images.decoding import load_pixels
 from tests.conftest import ROOT
-from tests.features.images.mutations import VARIANTS, originals
+from tests.features.images.codecs.mutations import VARIANTS, originals
 from tests.features.images.test_decoding import refused
 from tests.pictures import encoded, image_bytes
 
@@ -145,7 +145,7 @@ def test_no_file_that_was_cut_gives_other_pixels(number: int) -> None:
 
 def mutate(seed: int, count: int) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.features.images.mutations", str(seed), str(count)],
+        [sys.executable, "-m", "tests.features.images.codecs.mutations", str(seed), str(count)],
         cwd=ROOT,
         capture_output=True,
         text=True,

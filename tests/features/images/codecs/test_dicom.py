@@ -13,7 +13,7 @@ from pydicom.uid import JPEGBaseline8Bit
 from features.errors import UnreadableImage
 from features.images.codecs.dicom import patient_of
 from features.images.decoding import decode, load_pixels
-from tests.features.images.dicoms import PATIENT, dicom
+from tests.features.images.codecs.dicoms import PATIENT, dicom
 from tests.pictures import image_bytes
 
 SIDE = 32

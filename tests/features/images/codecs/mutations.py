@@ -1,4 +1,4 @@
-"""Decodes mutated images: ``python -m tests.features.images.mutations SEED COUNT``.
+"""Decodes mutated images: ``python -m tests.features.images.codecs.mutations SEED COUNT``.
 
 A process of its own, limited in memory and in the time that one image may take, so that a crash
 or a hang shows as the process's death; the last line it printed says on what.
@@ -21,7 +21,7 @@ from PIL import Image
 from features.errors import UnreadableImage
 from features.images.decoding import load_pixels
 from features.images.formats import require_heif
-from tests.features.images.dicoms import dicom
+from tests.features.images.codecs.dicoms import dicom
 from tests.pictures import image_bytes
 
 SECONDS = 20
