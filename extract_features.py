@@ -220,6 +220,7 @@ def main(
     from features.console import report_plan
     from features.datasets.folders import Choices, find_images
     from features.datasets.tables import LabelTable
+    from features.embedding.recipes import choose_recipe
     from features.errors import LesionError
     from features.extraction.ways import choose_way
     from features.networks.imported.lookup import find_network
@@ -240,6 +241,16 @@ def main(
         if not dry_run:
             way.prepare()
             frozen, brought = find_network(network, describe, weights)
+            # A million images take minutes to list: what is wrong with the options is said first.
+            chosen = choose_recipe(
+                frozen,
+                recipe,
+                layers=layers,
+                pooling=pool,
+                views=views,
+                sizes=sizes,
+                colour=colour,
+            )
         found = find_images(
             images,
             [LabelTable(table, *columns) for table in tables]
@@ -256,20 +267,10 @@ def main(
         return
     from features.console import Progress, report
     from features.embedding.extractor import load_extractor
-    from features.embedding.recipes import choose_recipe
     from features.extraction.job import Job
     from features.networks.weights import may_have_seen
 
     try:
-        chosen = choose_recipe(
-            frozen,
-            recipe,
-            layers=layers,
-            pooling=pool,
-            views=views,
-            sizes=sizes,
-            colour=colour,
-        )
         extractor = load_extractor(
             frozen,
             brought or weights,

@@ -10,7 +10,7 @@ from features.cache.writer import require_writable
 from features.datasets.folders import Dataset
 from features.embedding.extractor import Extractor
 from features.extraction.additions import require_nothing_lost
-from features.extraction.cluster import ClusterOutcome, extract_on_cluster
+from features.extraction.cluster import ClusterOutcome, extract_on_cluster, require_cluster
 from features.extraction.job import Job
 from features.extraction.run import Outcome, extract
 from features.extraction.shards.cloud import state_for
@@ -65,6 +65,8 @@ class Way(Protocol):
         ------
         CacheError
             If nothing could be written there, or something else lies there.
+        ClusterError
+            If there is no such cluster.
         StorageError
             If an address can't be read, or there is no room for a copy.
         """
@@ -190,6 +192,7 @@ class _OnCluster:
 
     def prepare(self) -> None:
         self._place = place_for_shards(self._out)
+        require_cluster(self._address)
 
     def losses(self, dataset: Dataset, *, replace: bool) -> list[str]:
         # Every process looks at the shards that it is given.

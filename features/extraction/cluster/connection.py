@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from features.errors import ClusterError
 
-__all__ = ["connected"]
+__all__ = ["connected", "require_cluster"]
 
 _REACHED_SECONDS: Final = 4.0
 # Ray itself tries for more than a minute, and speaks of it all the while.
@@ -45,17 +45,9 @@ def connected(address: str) -> Iterator[Any]:
     ClusterError
         If Ray is not installed or no cluster answers, within 15 seconds.
     """
-    for name, value in _QUIET.items():
-        os.environ.setdefault(name, value)
-    try:
-        import ray
-        import ray.data
-    except ImportError as error:
-        raise ClusterError(
-            f"--cluster needs Ray Data, which is not installed ({error.name} is missing): "
-            "pip install '.[cluster]', on this machine and on every node"
-        ) from error
-    _require_answer(address)
+    require_cluster(address)
+    import ray
+
     try:
         with _without_words():
             ray.init(
@@ -70,6 +62,31 @@ def connected(address: str) -> Iterator[Any]:
             yield ray
         finally:
             ray.shutdown()
+
+
+def require_cluster(address: str) -> None:
+    """Refuse to begin without Ray or a cluster that answers.
+
+    Parameters
+    ----------
+    address : str
+        As of `connected`.
+
+    Raises
+    ------
+    ClusterError
+        If Ray is not installed or no cluster answers, within 15 seconds.
+    """
+    for name, value in _QUIET.items():
+        os.environ.setdefault(name, value)
+    try:
+        import ray.data  # noqa: F401
+    except ImportError as error:
+        raise ClusterError(
+            f"--cluster needs Ray Data, which is not installed ({error.name} is missing): "
+            "pip install '.[cluster]', on this machine and on every node"
+        ) from error
+    _require_answer(address)
 
 
 @contextlib.contextmanager

@@ -240,4 +240,5 @@ def test_the_command_takes_a_recipe_and_its_parts(
     refused = run_here("extract_features.py", images, *options, "--layers", "mixed99")
     assert refused.returncode == 1
     assert refused.stderr.startswith("error: got layer 'mixed99'")
+    assert not refused.stdout
     assert "expected pixels" in run_here("extract_features.py", images, "--sizes", "big").stderr

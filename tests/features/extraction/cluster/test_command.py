@@ -31,6 +31,8 @@ def test_without_ray_the_command_says_how_to_get_it_and_makes_nothing(
     assert "error: --cluster needs Ray Data, which is not installed" in told.output
     assert "pip install '.[cluster]'" in told.output
     assert not list(out.glob("*.h5"))
+    # Listing images may take minutes: it begins only when there is a cluster to send them to.
+    assert "the class" not in told.output
 
 
 def test_a_feature_file_is_no_place_for_shards(
