@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -161,24 +162,14 @@ def main(
     Settings, calibration and threshold are found by cross-validation on the training split; the
     validation and test splits, where there are any, are judged once at the end.
     """
-    from features.cache.contents import read_features
+    from features.cache.contents import Features, read_features
     from features.errors import LesionError
     from features.presenting import print_anything
     from models.bundle.fetching import BundlePlace
-    from models.bundle.known_settings import read_settings
-    from models.bundle.saving import BundleOptions, find_each_weights
     from models.bundle.staging import require_free
     from models.decisions.thresholds import read_rule
     from models.machine import allowance
-    from models.patients.tables import read_metadata
-    from models.report.publishing import publish_bundle
-    from models.report.terminal import classes_text, comparison_text, ranking_text
-    from models.training.options import Options
-    from models.training.relabelling import read_relabelling
-    from models.training.representations.comparing import compare_representations, require_several
-    from models.training.representations.groups import find_shared_groups
-    from models.training.representations.joining import join_features
-    from models.training.representations.matching import match_images, name_files
+    from models.training.representations.matching import match_images, name_files, require_several
 
     print_anything()
     names = [name.strip() for part in heads for name in part.split(",") if name.strip()]
@@ -189,18 +180,35 @@ def main(
         rule = read_rule(threshold)
         given = {}
         if settings is not None:
+            from models.bundle.known_settings import read_settings
+
             settled, its_settings = read_settings(settings, names)
             names, given = [settled], {settled: its_settings}
         files = name_files(features)
         require_several(files, representation=representation, combine=combine, feedback=feedback)
         free = allowance(memory) // len(files)
-        # As they are stored, many embeddings take half the memory or less.
-        read = {
-            name: read_features(path, small=min(2**27, free // 8), held=free // 4)
-            for name, path in files.items()
-        }
-        cached, unmatched = match_images(read)
-        del read
+
+        def read() -> dict[str, Features]:
+            # As they are stored, many embeddings take half the memory or less.
+            return {
+                name: read_features(path, small=min(2**27, free // 8), held=free // 4)
+                for name, path in files.items()
+            }
+
+        # What heads and reports are made with takes as long to load as such a file to verify.
+        with ThreadPoolExecutor(1) as beside:
+            reading = beside.submit(read)
+            from models.bundle.saving import BundleOptions, find_each_weights
+            from models.patients.tables import read_metadata
+            from models.report.publishing import publish_bundle
+            from models.report.terminal import classes_text, comparison_text, ranking_text
+            from models.training.options import Options
+            from models.training.relabelling import read_relabelling
+            from models.training.representations.comparing import compare_representations
+            from models.training.representations.groups import find_shared_groups
+            from models.training.representations.joining import join_features
+        cached, unmatched = match_images(reading.result())
+        del reading
         reviewed: tuple[str, ...] = ()
         if feedback is not None:
             from models.inference.feedback import add_feedback

@@ -10,6 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -225,29 +226,34 @@ def verify_files(
     ------
     BundleRefused
     """
-    contents: dict[str, bytes] = {}
-    for name, known in files.items():
-        kept: list[bytes] = []
-        path = folder / name
-        if not path.is_file():
-            raise BundleRefused(
-                f"the bundle {folder} is incomplete: {name} is missing; copy it or fit it again"
-            )
-        _require_inside(folder, name)
-        size = path.stat().st_size
-        if size != known["bytes"]:
-            raise altered(folder, f"{name} has {size} bytes where {known['bytes']} were written")
-        digest = hashlib.sha256()
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-                if name in wanted:
-                    kept.append(block)
-        if digest.hexdigest() != known["sha256"]:
-            raise altered(folder, f"{name} is not the file that was written")
-        if name in wanted:
-            contents[name] = b"".join(kept)
-    return contents
+    # Hashing leaves the interpreter to others.
+    with ThreadPoolExecutor(min(4, max(1, len(files)))) as pool:
+        found = pool.map(
+            lambda name: _verified(folder, name, files[name], keep=name in wanted), files
+        )
+        return {name: data for name, data in zip(files, found, strict=True) if data is not None}
+
+
+def _verified(folder: Path, name: str, known: Mapping[str, Any], *, keep: bool) -> bytes | None:
+    kept: list[bytes] = []
+    path = folder / name
+    if not path.is_file():
+        raise BundleRefused(
+            f"the bundle {folder} is incomplete: {name} is missing; copy it or fit it again"
+        )
+    _require_inside(folder, name)
+    size = path.stat().st_size
+    if size != known["bytes"]:
+        raise altered(folder, f"{name} has {size} bytes where {known['bytes']} were written")
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+            if keep:
+                kept.append(block)
+    if digest.hexdigest() != known["sha256"]:
+        raise altered(folder, f"{name} is not the file that was written")
+    return b"".join(kept) if keep else None
 
 
 def head_files(values: Mapping[str, Any]) -> set[str]:

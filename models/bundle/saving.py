@@ -221,15 +221,14 @@ def save_bundle(
             staged = Path(aside) / target.name
             staged.mkdir()
             # The report's map of the images keeps one core busy, and the gallery another.
-            with threadpool_limits(1):
-                with ThreadPoolExecutor(1) as beside:
-                    known = pictures_of(target) if options.reuse and options.thumbnails else {}
-                    gallery = beside.submit(
-                        _write_gallery, staged, comparison, features, options, known
-                    )
-                    _write(staged, comparison, features, weights, render, gallery)
-                bundle = load_bundle(staged)
-                _require_same_scores(bundle, comparison, features)
+            with threadpool_limits(1), ThreadPoolExecutor(1) as beside:
+                known = pictures_of(target) if options.reuse and options.thumbnails else {}
+                gallery = beside.submit(
+                    _write_gallery, staged, comparison, features, options, known
+                )
+                _write(staged, comparison, features, weights, render, gallery)
+            bundle = load_bundle(staged)
+            _require_same_scores(bundle, comparison, features)
             require_free(folder, overwrite=options.overwrite)
             swap(staged, target, Path(aside) / "replaced")
     except OSError as error:
@@ -318,12 +317,18 @@ def _write(
         "notes": list(comparison.notes),
         "marks": list(comparison.marks),
         "versions": versions,
-        "files": {
-            path.name: {"sha256": file_sha256(path), "bytes": path.stat().st_size}
-            for path in sorted(folder.iterdir())
-        },
+        "files": _listed(sorted(folder.iterdir())),
     }
     (folder / MANIFEST).write_bytes(seal(values))
+
+
+def _listed(paths: Sequence[Path]) -> dict[str, dict[str, Any]]:
+    with ThreadPoolExecutor(4) as pool:
+        hashes = pool.map(file_sha256, paths)
+        return {
+            path.name: {"sha256": sha256, "bytes": path.stat().st_size}
+            for path, sha256 in zip(paths, hashes, strict=True)
+        }
 
 
 def _copy_network(weights: Path, spec: ExtractorSpec, folder: Path, place: int) -> str:

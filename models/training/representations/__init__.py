@@ -1,7 +1,7 @@
 """Embeddings of several networks, compared on the same images.
 
-comparing: compare_representations, require_several
-matching: match_images, name_files
+comparing: compare_representations
+matching: match_images, name_files, require_several
 described: trained_on
 groups: find_shared_groups
 joining: JoinedFeatures, join_features

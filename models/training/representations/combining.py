@@ -18,6 +18,7 @@ from models.machine import available, needed_at_once
 from models.training.fitting import fit_ensemble, fit_heads
 from models.training.options import Options, Progress, Study, make_study
 from models.training.own_heads import find_head
+from models.training.representations.matching import averaged_name, joined_name
 from models.training.results import HeadResult
 from models.training.selection import Part, Selection, select
 from models.training.tuning import Reuse, threads
@@ -25,10 +26,8 @@ from models.training.tuning import Reuse, threads
 __all__ = [
     "Combination",
     "average_files",
-    "averaged_name",
     "block_weights",
     "join_files",
-    "joined_name",
 ]
 
 Groups = npt.NDArray[np.str_]
@@ -219,20 +218,6 @@ def average_files(
     selection = replace(selection, parts=bare)
     name = averaged_name(files)
     return Combination(name, spec.head_dim, averaged, selection, study, known, notes)
-
-
-def joined_name(files: Mapping[str, object]) -> str:
-    """Name what is made of feature files, called so, by putting them side by side."""
-    return _name("all side by side", files)
-
-
-def averaged_name(files: Mapping[str, object]) -> str:
-    """Name what is made of feature files, called so, by averaging scores."""
-    return _name("all averaged", files)
-
-
-def _name(wanted: str, files: Mapping[str, object]) -> str:
-    return f"{wanted}, together" if wanted in files else wanted
 
 
 def _of_the_positive_class(study: Study) -> tuple[Study, list[str]]:

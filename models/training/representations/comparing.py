@@ -28,69 +28,17 @@ from models.training.options import Options, Progress
 from models.training.representations.combining import (
     Combination,
     average_files,
-    averaged_name,
     join_files,
-    joined_name,
 )
 from models.training.representations.described import describe, warnings_of
 from models.training.representations.joining import join_features
+from models.training.representations.matching import require_several
 from models.training.results import Comparison, HeadResult
 
-__all__ = ["compare_representations", "require_several"]
+__all__ = ["compare_representations"]
 
 # What is not fitted to embeddings alone.
 _BESIDE: Final = (BASELINE.name, FUSION)
-
-
-def require_several(
-    files: Mapping[str, object],
-    *,
-    representation: str | None,
-    combine: bool,
-    feedback: str | None = None,
-) -> None:
-    """Refuse what one feature file, or several, can't be asked for.
-
-    Parameters
-    ----------
-    files : mapping
-        By the names of the feature files.
-    representation : str or None
-        The one that the bundle is to be of.
-    combine : bool
-        Whether they are to be judged together, too.
-    feedback : str or None
-        Where reviewers' labels are.
-
-    Raises
-    ------
-    TrainingError
-        Says what to do.
-    """
-    if combine and len(files) == 1:
-        raise TrainingError(
-            f"--combine puts several networks together, and there is {next(iter(files))} alone: "
-            "give more feature files of the same images"
-        )
-    if feedback is not None and len(files) > 1:
-        raise TrainingError(
-            "what reviewers labelled has the embeddings of one network only: leave --feedback out "
-            "to compare several feature files, and then train on it with the one chosen"
-        )
-    if representation is None or representation in files:
-        return
-    together = [joined_name(files), averaged_name(files)] if len(files) > 1 else []
-    if representation in together and combine:
-        return
-    if representation in together:
-        raise TrainingError(
-            f"{representation!r} is of several feature files together, which are only judged so "
-            "with --combine: add it"
-        )
-    raise TrainingError(
-        f"no feature file is called {representation!r}: --representation is one of "
-        f"{', '.join([*files, *(together if combine else ())])}"
-    )
 
 
 def compare_representations(

@@ -18,7 +18,13 @@ from features.presenting import shown
 from models.errors import TrainingError
 from models.training.representations.agreeing import agreed_groups, agreed_values
 
-__all__ = ["match_images", "name_files"]
+__all__ = [
+    "averaged_name",
+    "joined_name",
+    "match_images",
+    "name_files",
+    "require_several",
+]
 
 
 def name_files(paths: Sequence[Path]) -> dict[str, Path]:
@@ -161,3 +167,68 @@ def _in_order(found: Features, items: Items, hashes: Sequence[str]) -> np.ndarra
     if isinstance(found.embeddings, Rows):
         return found.embeddings.take(rows)
     return found.embeddings[rows]
+
+
+def require_several(
+    files: Mapping[str, object],
+    *,
+    representation: str | None,
+    combine: bool,
+    feedback: str | None = None,
+) -> None:
+    """Refuse what one feature file, or several, can't be asked for.
+
+    Parameters
+    ----------
+    files : mapping
+        By the names of the feature files.
+    representation : str or None
+        The one that the bundle is to be of.
+    combine : bool
+        Whether they are to be judged together, too.
+    feedback : str or None
+        Where reviewers' labels are.
+
+    Raises
+    ------
+    TrainingError
+        Says what to do.
+    """
+    if combine and len(files) == 1:
+        raise TrainingError(
+            f"--combine puts several networks together, and there is {next(iter(files))} alone: "
+            "give more feature files of the same images"
+        )
+    if feedback is not None and len(files) > 1:
+        raise TrainingError(
+            "what reviewers labelled has the embeddings of one network only: leave --feedback out "
+            "to compare several feature files, and then train on it with the one chosen"
+        )
+    if representation is None or representation in files:
+        return
+    together = [joined_name(files), averaged_name(files)] if len(files) > 1 else []
+    if representation in together and combine:
+        return
+    if representation in together:
+        raise TrainingError(
+            f"{representation!r} is of several feature files together, which are only judged so "
+            "with --combine: add it"
+        )
+    raise TrainingError(
+        f"no feature file is called {representation!r}: --representation is one of "
+        f"{', '.join([*files, *(together if combine else ())])}"
+    )
+
+
+def joined_name(files: Mapping[str, object]) -> str:
+    """Name what is made of feature files, called so, by putting them side by side."""
+    return _name("all side by side", files)
+
+
+def averaged_name(files: Mapping[str, object]) -> str:
+    """Name what is made of feature files, called so, by averaging scores."""
+    return _name("all averaged", files)
+
+
+def _name(wanted: str, files: Mapping[str, object]) -> str:
+    return f"{wanted}, together" if wanted in files else wanted

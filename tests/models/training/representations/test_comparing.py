@@ -20,9 +20,9 @@ from models.patients.tables import BASELINE, Metadata
 from models.training.comparison import compare_heads
 from models.training.options import Options
 from models.training.representations.combining import block_weights
-from models.training.representations.comparing import compare_representations, require_several
+from models.training.representations.comparing import compare_representations
 from models.training.representations.joining import join_features
-from models.training.representations.matching import match_images
+from models.training.representations.matching import match_images, require_several
 from models.training.results import Comparison
 from tests.models.data.networks import changed, seen, shuffled
 
