@@ -53,7 +53,9 @@ def _lines(found: Audit) -> Iterator[str]:
     yield from _groups("groups of copies with contradicting labels", found.contradictions)
     rest = [group for group in found.groups if not group.crosses and not group.contradicts]
     yield from _groups("other groups of copies", rest)
-    yield f"of all {len(found.groups)} groups, {exact} are the same file several times"
+    if found.groups:
+        groups, are = count(len(found.groups), "group"), "is" if exact == 1 else "are"
+        yield f"of all {groups}, {exact:,} {are} the same file several times"
     yield f"images unlike the rest: {len(found.oddities)}"
     for oddity in found.oddities[:_SHOWN]:
         yield f"  {oddity.member.path} ({oddity.score:.1f} robust deviations)"

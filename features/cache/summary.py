@@ -15,6 +15,7 @@ from features.cache.items import Items
 from features.cache.safe_files import CACHE_VERSION
 from features.cache.shards.folder import OpenShards
 from features.datasets.plan import lines
+from features.numbers import count as number_of
 from features.presenting import MARKS, shown
 
 __all__ = ["as_text", "summarise"]
@@ -148,7 +149,7 @@ def _lines(summary: dict[str, Any]) -> Iterator[tuple[str, str]]:
     if summary["pixels"]:
         sizes = (f"{name} {w} x {h}" for name, (w, h) in summary["pixels"].items())
         yield "pixels", ", ".join(sizes)
-    yield "duplicates", f"{summary['duplicates']:,} files with the same bytes as another"
+    yield "duplicates", f"{number_of(summary['duplicates'], 'file')} with the same bytes as another"
     if summary["groups"]:
         yield "groups", f"{summary['groups']:,}"
     for line in lines(summary["plan"]) if summary["plan"] else ():

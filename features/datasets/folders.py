@@ -218,7 +218,6 @@ def find_images(
     if problems and settled:
         more = f" ({len(problems) - 1} more: see --dry-run)" if len(problems) > 1 else ""
         raise DatasetError(problems[0] + more)
-    notes += _left_out_notes(left_out)
     synthetic = any(
         (place / SYNTHETIC_MARK).is_file() for one in roots for place in (one, one.parent)
     ) or any(left.path.rpartition("/")[2] == SYNTHETIC_MARK for left in left_out)
@@ -376,13 +375,3 @@ def _unsplit(items: Sequence[Item], places: Places, notes: list[str]) -> list[st
         f"({examples(lost)}): such are trained on"
     )
     return []
-
-
-def _left_out_notes(left_out: Sequence[LeftOut]) -> list[str]:
-    counts = Counter(
-        left.reason for left in left_out if left.reason != "not an image by its ending"
-    )
-    some = {left.reason: left.path for left in reversed(left_out)}
-    return [
-        f"left out: {count} x {reason} (such as {some[reason]})" for reason, count in counts.items()
-    ]

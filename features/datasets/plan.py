@@ -32,7 +32,7 @@ def summarise(dataset: Dataset) -> dict[str, Any]:
     -------
     dict
         JSON-ready: ``counts`` by split and class, ``tables``, ``folders``, ``left_out`` by reason,
-        ``groups`` and ``notes``. It names no image files but for the examples in the notes.
+        with an example each, ``groups`` and ``notes``. It names no image files but for examples.
     """
     counts: dict[str, dict[str, int]] = {}
     for (split, label), images in dataset.counts().items():
@@ -44,6 +44,7 @@ def summarise(dataset: Dataset) -> dict[str, Any]:
         "tables": [_table(report) for report in dataset.tables],
         "folders": dict(sorted(dataset.folders.items())[:_KEPT]),
         "left_out": dict(sorted(Counter(left.reason for left in dataset.left_out).items())),
+        "left_out_such_as": {left.reason: left.path for left in reversed(dataset.left_out)},
         "groups": {
             "groups": len(groups),
             "images": sum(groups.values()),
@@ -86,7 +87,9 @@ def lines(summary: Mapping[str, Any]) -> Iterator[str]:
     if (more := len(summary["folders"]) - _SHOWN) > 0:
         yield f"and {count(more, 'more folder')}"
     for reason, files in summary["left_out"].items():
-        yield f"left out: {files} x {reason}"
+        # Files of before lack it.
+        some = summary.get("left_out_such_as", {}).get(reason)
+        yield f"left out: {files} x {reason}" + (f" (such as {some})" if some else "")
     found = summary["groups"]
     if found["groups"]:
         torn = found["across_splits"]

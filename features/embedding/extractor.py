@@ -14,7 +14,7 @@ from features.embedding.recipes import choose_recipe
 from features.embedding.specification import ExtractorSpec
 from features.embedding.views import View
 from features.errors import ExtractorError
-from features.images.decoding import Frame
+from features.images.decoding import PIXELS_VERSION, Frame
 from features.networks.engines import (
     Engine,
     Plan,
@@ -307,8 +307,13 @@ def converted_extractor(spec: ExtractorSpec, path: Path, *, serving: bool = Fals
     Raises
     ------
     ExtractorError
-        If OpenVINO, which runs it, is not installed.
+        If OpenVINO, which runs it, is not installed, or images are decoded otherwise now.
     """
+    if spec.pixels != PIXELS_VERSION:
+        raise ExtractorError(
+            f"it was made of pixels of version {spec.pixels}, and this program decodes images to "
+            f"version {PIXELS_VERSION}"
+        )
     plan_engine("openvino", spec.precision.partition(":")[0])
     return Extractor(
         spec,

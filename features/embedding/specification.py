@@ -172,6 +172,11 @@ class ExtractorSpec:
             if ours[key] != theirs[key]
         )
         advice = "use the same network, weights and options, or write to another file"
+        if self.pixels != other.pixels:
+            advice = (
+                "versions of this program between which images are decoded otherwise: write to "
+                "another file, or use that version"
+            )
         both = self.precision.startswith(_INT8) and other.precision.startswith(_INT8)
         if both and self == replace(other, precision=self.precision):
             advice = (

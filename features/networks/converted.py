@@ -13,7 +13,7 @@ from typing import Any, Final
 from features.errors import ExtractorError
 from features.networks.imported.onnx_file import convert_onnx
 from features.networks.keras import build_network, import_keras
-from features.networks.libraries import import_openvino
+from features.networks.libraries import import_openvino, root_logger_kept
 from features.networks.registry import OnnxFile
 from features.networks.weights import Source, file_sha256
 from features.storage.user_cache import user_cache
@@ -117,7 +117,8 @@ def _convert(source: Source, precision: str, file: Path) -> None:
                 "with KERAS_BACKEND=tensorflow in the environment"
             )
         model = build_network(source, source.input_size)
-        model.export(str(file), format="openvino", verbose=False)
+        with root_logger_kept():
+            model.export(str(file), format="openvino", verbose=False)
 
 
 def find_converted(source: Source, precision: str) -> Converted | None:

@@ -111,7 +111,7 @@ def test_inspect_tells_what_a_person_wants_to_know(run_here: Run, tmp_path: Path
         SPEC.fingerprint,
         "train      1 melanoma, 1 nevus",
         "valid      1 nevus",
-        "duplicates   1 files",
+        "duplicates   1 file with",
         "gone         1 embeddings",
         "failures     1 (1 truncated)",
         "UNTRAINED: The network's weights are random",

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from features.datasets.folders import Choices, find_images
+from features.datasets.plan import lines, summarise
 from features.errors import DatasetError
 
 Make = Callable[..., Path]
@@ -187,7 +188,7 @@ def test_what_servers_and_programs_leave_is_no_image(folder_of_images: Make) -> 
     assert [item.path for item in found.items] == ["melanoma/a.jpg", "nevus/d.jpg"]
     told = {left.path for left in found.left_out}
     assert {"melanoma/@eaDir", "#recycle", "$RECYCLE.BIN", "nevus/SYNOPHOTO_THUMB_B.jpg"} <= told
-    assert any("file server" in note for note in found.notes)
+    assert any("file server" in line for line in lines(summarise(found)))
 
 
 def test_masks_and_the_like_are_left_out_and_told(folder_of_images: Make) -> None:

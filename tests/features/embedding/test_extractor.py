@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
-from features.embedding.extractor import Extractor, load_extractor
+from features.embedding.extractor import Extractor, converted_extractor, load_extractor
 from features.embedding.specification import ExtractorSpec
 from features.errors import CacheMismatch, ExtractorError, WeightsError
 from features.images.decoding import load_pixels
@@ -229,3 +229,12 @@ def test_trained_weights_tell_real_images_apart(real_data: Path, real_weights: P
     assert embeddings.min() >= 0
     assert 0.2 < embeddings.mean() < 0.6
     assert np.corrcoef(embeddings)[0, 1:].max() < 0.99
+
+
+def test_what_was_made_of_other_pixels_is_neither_served_nor_added_to(tmp_path: Path) -> None:
+    spec = load_extractor("mobilenet", "untrained", input_size=32).spec
+    later = replace(spec, pixels=spec.pixels + 1)
+    with pytest.raises(ExtractorError, match=r"pixels of version 2, and .* to version 1"):
+        converted_extractor(later, tmp_path / "network.xml")
+    with pytest.raises(CacheMismatch, match=r"pixels 2 against 1\): .*are decoded otherwise"):
+        later.require(spec, mine="features.h5", others="this run")

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from features.datasets.folders import find_images
+from features.datasets.plan import lines, summarise
 from features.errors import DatasetError, UnreadableImage
 from features.images.decoding import decode, load_pixels
 from features.images.formats import require_heif
@@ -127,4 +128,4 @@ def test_raw_files_beside_pictures_are_told_and_alone_refused(tmp_path: Path) ->
     (tmp_path / "nevus/1.JPG").write_bytes(image_bytes(1))
     found = find_images(tmp_path)
     assert [item.path for item in found.items] == ["nevus/1.JPG"]
-    assert any("raw file of a camera (CR2)" in note for note in found.notes)
+    assert any("raw file of a camera (CR2)" in line for line in lines(summarise(found)))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import subprocess
@@ -20,7 +21,7 @@ from features.images.decoding import load_pixels
 from features.networks.converted import converted_network
 from features.networks.devices.keras_engine import KerasEngine
 from features.networks.engines import Plan, has_matrix_units, load_engine, plan_engine
-from features.networks.libraries import import_openvino
+from features.networks.libraries import import_openvino, root_logger_kept
 from features.networks.openvino import OpenVinoEngine
 from features.networks.openvino_serving import Cores, ServingEngine
 from features.networks.registry import NETWORKS
@@ -273,6 +274,21 @@ def test_on_jax_it_is_told_that_openvino_can_not_take_the_network(
     with pytest.raises(ExtractorError, match="again with KERAS_BACKEND=tensorflow"):
         converted_network(SMALL, "fp32")
     assert not list((tmp_path / "networks").iterdir())
+
+
+def test_a_conversion_that_fails_leaves_the_root_logger_as_it_was(tmp_path: Path) -> None:
+    openvino, root = import_openvino(), logging.getLogger()
+    (tmp_path / "network.onnx").write_text("no network")
+
+    def state() -> tuple[object, ...]:
+        return root.level, list(root.filters), list(root.handlers)
+
+    before = state()
+    with root_logger_kept():
+        with pytest.raises(Exception, match="recognize"):
+            openvino.convert_model(tmp_path / "network.onnx")
+        assert state() != before
+    assert state() == before
 
 
 def test_a_broken_conversion_is_told(tmp_path: Path) -> None:
