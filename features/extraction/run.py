@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -28,6 +28,8 @@ __all__ = ["Outcome", "extract"]
 
 # Endings of files that may hold 16 bits a sample.
 _DEEP_SUFFIXES: Final = frozenset({".png", ".tif", ".tiff", ".jp2", ".j2k"})
+# Copies of 256 pixels, as they are spread, are looked at with 299.
+_ENLARGED: Final = 1.25
 _NEARLY_BLACK: Final = "nearly black, so that hardly anything can be seen"
 
 
@@ -199,7 +201,7 @@ class _Run:
                 self._unread[read.number] = failure
         elif self._is_new(read, path):
             self.embedded.add(read.sha256)
-            for remark in (*read.notes, *([_NEARLY_BLACK] if read.black else [])):
+            for remark in self._remarks_on(read):
                 count, example = self.remarks.get(remark, (0, path))
                 self.remarks[remark] = (count + 1, min(example, path))
             embedding.add(read.sha256, Size(read.width, read.height), frames)
@@ -208,6 +210,18 @@ class _Run:
             return True
         self._done(1)
         return False
+
+    def _remarks_on(self, read: Read) -> Iterator[str]:
+        yield from read.notes
+        if read.black:
+            yield _NEARLY_BLACK
+        # Frames of the lesion are cut out as large as they are.
+        largest = max(
+            (frame.size for frame in self._extractor.spec.frames if frame.region == "whole"),
+            default=0,
+        )
+        if largest > _ENLARGED * min(read.width, read.height):
+            yield f"enlarged to {largest} pixels by more than a quarter, which shows nothing more"
 
     def _is_new(self, read: Read, path: str) -> bool:
         if not read.decoded or read.sha256 in self.embedded:

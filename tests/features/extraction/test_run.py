@@ -185,9 +185,9 @@ def test_what_an_earlier_version_read_wrongly_is_embedded_anew_and_nothing_else(
     (images / "train/nevus/deep.png").write_bytes(png(samples(12, 3)))
     first = embed(images, extractor, out)
     assert first.embedded == 9
-    assert first.notes == (
+    assert first.notes[0] == (
         "1 of the images: 12 bits in 16: read over the range from 0 to 4095 "
-        "(such as train/nevus/deep.png)",
+        "(such as train/nevus/deep.png)"
     )
     right, now = by_path(out), read_features(out)
     wrong = replace(now, embeddings=np.zeros_like(now.embeddings), reader=1)
@@ -229,6 +229,20 @@ def test_nearly_black_images_are_told(images: Path, extractor: Extractor, tmp_pa
     assert found.notes == (
         "2 of the images: nearly black, so that hardly anything can be seen "
         "(such as train/nevus/black.png)",
+    )
+
+
+def test_images_that_are_enlarged_by_more_than_a_quarter_are_told(
+    images: Path, extractor: Extractor, tmp_path: Path
+) -> None:
+    size = extractor.spec.input_size
+    for name, side in (("small", size * 3 // 4), ("just", size * 4 // 5), ("tall", size * 2)):
+        shape = (size // 2 if name == "tall" else side, side)
+        Image.effect_noise(shape, 40).save(images / f"train/nevus/{name}.png")
+    found = embed(images, extractor, tmp_path / "features.h5")
+    assert found.notes == (
+        f"2 of the images: enlarged to {size} pixels by more than a quarter, which shows nothing "
+        "more (such as train/nevus/small.png)",
     )
 
 
