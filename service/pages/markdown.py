@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from markupsafe import Markup
@@ -9,6 +11,9 @@ from markupsafe import Markup
 __all__ = ["read_line", "read_markdown"]
 
 _RIGHT = "text-align:right"
+# Where a column is narrow, an interval goes to the next line as one.
+_INTERVAL = re.compile(r"\((\S+) to (\S+)\)")
+_TOGETHER = "(\\1\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}\\2)"
 
 
 def read_markdown(text: str) -> str:
@@ -45,6 +50,8 @@ def read_markdown(text: str) -> str:
         elif token.type == "table_close":
             found += [token, Token("box_close", "div", -1)]
         else:
+            for part in token.children or ():
+                part.content = _INTERVAL.sub(_TOGETHER, part.content)
             found.append(token)
     return str(reader.renderer.render(found, reader.options, {}))
 
