@@ -22,7 +22,7 @@ __all__ = ["Converted", "converted_network", "find_converted"]
 
 # Raise them when a conversion would come out differently from the same weights.
 _CONVERSION: Final = 2
-_QUANTISATION: Final = 2
+_QUANTISATION: Final = 3
 NETWORK: Final = "network.xml"
 PARAMETERS: Final = "network.bin"
 _NOTE: Final = "about.json"
@@ -103,10 +103,12 @@ def converted_network(source: Source, precision: str) -> Converted:
 
 def _convert(source: Source, precision: str, file: Path) -> None:
     if precision == "int8":
-        from features.networks.devices.int8 import quantise
+        from features.networks.devices.int8 import EXACT, quantise
 
-        exact = converted_network(source, "fp32")
-        quantise(exact.path, file, source.input_size)
+        before = converted_network(source, "fp32")
+        # The last layer alone gains next to nothing by them.
+        exact = EXACT.get(source.network.name, ()) if len(source.layers) > 1 else ()
+        quantise(before.path, file, source.input_size, exact=exact)
     elif isinstance(origin := source.network.origin, OnnxFile):
         convert_onnx(source.network, origin, source.layers, source.pooling, file)
     else:

@@ -85,6 +85,23 @@ def test_what_sums_the_layers_up_stays_in_float32(tmp_path: Path) -> None:
     assert not followers & {"ReduceMean", "Multiply", "Power"}
 
 
+@pytest.mark.slow
+def test_convolutions_can_stay_in_float32(tmp_path: Path) -> None:
+    pytest.importorskip("nncf")
+    network = NETWORKS["vgg16"]
+    weights = resolve_weights(network, "untrained")
+    source = Source(network, weights, ("block1_pool", "block2_pool"), "mean+std", 32)
+    plain = converted_network(source, "fp32")
+    quantise(plain.path, tmp_path / "network.xml", 32, exact=(1, 2))
+    model = import_openvino().Core().read_model(tmp_path / "network.xml")
+    rounded = [
+        each.input(0).get_source_output().get_node().get_type_name() == "FakeQuantize"
+        for each in model.get_ordered_ops()
+        if each.get_type_name() == "Convolution"
+    ]
+    assert rounded == [True, False, False, True]
+
+
 def test_networks_that_were_quantised_differently_are_not_mixed() -> None:
     spec = ExtractorSpec("vgg16", "untrained", "0" * 64, 32, 512, ("block5_pool",))
     before, now = (replace(spec, precision=f"int8:{name * 12}") for name in "ab")
