@@ -138,18 +138,22 @@ class Gallery:
         found: str | None = vars(self)["_known"].get(sha256)
         return found
 
-    def place(self, X: npt.ArrayLike) -> Floats:
+    def place(self, X: Floats) -> Floats:
         """Give where embeddings (n, d) lie among the training images, shape (n, k)."""
-        return self.space.place(X)
+        # One by one, here and below: else their last digits would depend on what else is there.
+        return np.concatenate([self.space.place(row) for row in np.split(np.asarray(X), len(X))])
 
     def distance(self, placed: Floats) -> npt.NDArray[np.float64]:
         """Give the distance of placed embeddings (n, k) from the training images, shape (n,)."""
-        return kth_distance(placed, self.places)
+        return np.concatenate(
+            [kth_distance(row, self.places) for row in np.split(placed, len(placed))]
+        )
 
     def nearest(self, placed: Floats, count: int) -> list[tuple[Similar, ...]]:
         """Give the `count` nearest training images of placed embeddings (n, k), nearest first."""
         found = []
-        for distances in 1 - placed @ self.places.T:
+        for row in np.split(placed, len(placed)):
+            distances = (1 - row @ self.places.T)[0]
             first = np.argsort(distances, kind="stable")[:count].tolist()
             found.append(
                 tuple(

@@ -281,8 +281,7 @@ class Classifier:
             )
         ]
         if (gallery := self.bundle.gallery) is not None:
-            # One by one: together their last digits would depend on what other images there are.
-            placed = np.concatenate([gallery.place(row[np.newaxis]) for row in embeddings])
+            placed = gallery.place(embeddings)
             distances = gallery.distance(placed).tolist()
             alike = gallery.nearest(placed, similar) if similar else [()] * len(rows)
             verdicts = [

@@ -105,6 +105,21 @@ def test_similar_training_images_are_named(server: Server, bundle: Path, lesion:
     assert float(count[1]) >= 1
 
 
+def test_an_image_has_the_same_answers_alone_and_among_others(
+    server: Server, lesion: bytes
+) -> None:
+    files = [("image", f"{seed}.jpg", lesion_jpeg(seed)) for seed in range(1, 7)]
+    together = server.send("/api/v1/similar", *files).json["results"]
+    alone = [server.send("/api/v1/similar", file).json["results"][0] for file in files]
+    assert together == alone
+    together = server.send("/api/v1/classify", *files).json["results"]
+    alone = [server.send("/api/v1/classify", file).json["results"][0] for file in files]
+    for one, other in zip(together, alone, strict=True):
+        # Heads judge several images by one product.
+        assert one.pop("probability") == pytest.approx(other.pop("probability"), abs=1e-6)
+        assert one == other
+
+
 def test_many_images_keep_their_order_and_bad_ones_spoil_nothing(
     server: Server, lesion: bytes
 ) -> None:
