@@ -154,7 +154,7 @@ def _compiled() -> Kernels:
         folder = _own_folder()
         if "NUMBA_CACHE_DIR" not in os.environ:
             numba.config.CACHE_DIR = str(folder)
-        with filelock.FileLock(folder / ".lock"):
+        with filelock.FileLock(folder / ".lock", timeout=60):
             try:
                 return _built(numba)
             except _DAMAGED:
