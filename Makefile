@@ -54,6 +54,7 @@ bench-scale: $(VENV)/.installed-test
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[cluster]'
 	$(BIN)/python -m benchmarks.scale.shards --write
 	$(BIN)/python -m benchmarks.scale.growth --write
+	$(BIN)/python -m benchmarks.scale.keys
 
 clean:
 	rm -rf $(VENV) $(DEMO) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

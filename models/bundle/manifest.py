@@ -226,6 +226,8 @@ def verify_files(
     ------
     BundleRefused
     """
+    for name, known in files.items():
+        _require_there(folder, name, known)
     # Hashing leaves the interpreter to others.
     with ThreadPoolExecutor(min(4, max(1, len(files)))) as pool:
         found = pool.map(
@@ -234,8 +236,7 @@ def verify_files(
         return {name: data for name, data in zip(files, found, strict=True) if data is not None}
 
 
-def _verified(folder: Path, name: str, known: Mapping[str, Any], *, keep: bool) -> bytes | None:
-    kept: list[bytes] = []
+def _require_there(folder: Path, name: str, known: Mapping[str, Any]) -> None:
     path = folder / name
     if not path.is_file():
         raise BundleRefused(
@@ -245,8 +246,12 @@ def _verified(folder: Path, name: str, known: Mapping[str, Any], *, keep: bool) 
     size = path.stat().st_size
     if size != known["bytes"]:
         raise altered(folder, f"{name} has {size} bytes where {known['bytes']} were written")
+
+
+def _verified(folder: Path, name: str, known: Mapping[str, Any], *, keep: bool) -> bytes | None:
+    kept: list[bytes] = []
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with (folder / name).open("rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
             if keep:
