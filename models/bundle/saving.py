@@ -221,14 +221,15 @@ def save_bundle(
             staged = Path(aside) / target.name
             staged.mkdir()
             # The report's map of the images keeps one core busy, and the gallery another.
-            with threadpool_limits(1), ThreadPoolExecutor(1) as beside:
-                known = pictures_of(target) if options.reuse and options.thumbnails else {}
-                gallery = beside.submit(
-                    _write_gallery, staged, comparison, features, options, known
-                )
-                _write(staged, comparison, features, weights, render, gallery)
-            bundle = load_bundle(staged)
-            _require_same_scores(bundle, comparison, features)
+            with threadpool_limits(1):
+                with ThreadPoolExecutor(1) as beside:
+                    known = pictures_of(target) if options.reuse and options.thumbnails else {}
+                    gallery = beside.submit(
+                        _write_gallery, staged, comparison, features, options, known
+                    )
+                    _write(staged, comparison, features, weights, render, gallery)
+                bundle = load_bundle(staged)
+                _require_same_scores(bundle, comparison, features)
             require_free(folder, overwrite=options.overwrite)
             swap(staged, target, Path(aside) / "replaced")
     except OSError as error:
